@@ -1,0 +1,120 @@
+//! A durable, partitioned log: one trait, several kinds (embedded, memory; Kafka joins them).
+use async_trait::async_trait;
+pub use event::record::Record;
+use event::clock::Micros;
+use std::ops::Range;
+use std::sync::Arc;
+
+pub mod embedded;
+pub mod memory;
+
+/// What a 2xx of this log means; the receipt's `ack`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ack {
+    /// Fsynced on this node's disk.
+    Disk,
+    /// Acknowledged by all in-sync replicas.
+    Kafka,
+}
+
+/// Why an append was not acknowledged, by what the caller must do.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AppendError {
+    /// Not written and not going to be: answer 503, the client tries again later.
+    #[error("log is full: {0}")]
+    Full(String),
+    /// Perhaps written, perhaps not (a lost reply, a time-out): the client tries again, dedup makes that harmless.
+    #[error("append has an unknown outcome: {0}")]
+    Unknown(String),
+    /// The record is over the limit: refuse it, trying again won't help.
+    #[error("record of {bytes} bytes is over the limit of {max}")]
+    TooLarge { bytes: usize, max: usize },
+    /// The log has stopped (a failed fsync, a broken invariant): stop the process.
+    #[error("log has stopped: {0}")]
+    Stopped(String),
+}
+
+/// Why a read failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadError {
+    /// The position is below what the log still has, or above its end: this partition stops until an operator decides.
+    #[error("partition {partition}: offset {offset} is outside of the log's {start}..{end}")]
+    OutOfRange { partition: u32, offset: u64, start: u64, end: u64 },
+    /// Passing trouble: try again.
+    #[error("log can't be read now: {0}")]
+    Unavailable(String),
+    /// Bytes on disk that aren't what was written: stop loudly.
+    #[error("log is corrupt: {0}")]
+    Corrupt(String),
+}
+
+/// A record with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Partition.
+    pub partition: u32,
+    /// Offset, from 0, without gaps in our own logs.
+    pub offset: u64,
+    /// When the log took it (its own clock, never decreasing within a partition).
+    pub timestamp: Micros,
+    /// Headers and payload.
+    pub record: Record,
+}
+
+/// What a reader comes upon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// These partitions are this reader's now; it must `seek` each before records of it come.
+    Assigned(Vec<u32>),
+    /// No longer: throw away what is buffered of them.
+    Revoked(Vec<u32>),
+    /// The next record of a partition.
+    Record(Entry),
+    /// Everything durable of this partition was handed out; `end` is the next offset. Given once each time the
+    /// end is reached; `next` then waits for more.
+    CaughtUp { partition: u32, end: u64 },
+}
+
+/// Takes records. Cheap to share; `append` may be called concurrently, order within a partition is the order of
+/// the calls' first poll.
+#[async_trait]
+pub trait Writer: Send + Sync {
+    /// Number of partitions, fixed when the log was made.
+    fn partitions(&self) -> u32;
+    /// What an acknowledgement means here.
+    fn ack(&self) -> Ack;
+    /// Appends; durable when it returns `Ok`.
+    async fn append(&self, partition: u32, record: Record) -> Result<u64, AppendError>;
+}
+
+/// Reads records; never past what is durable.
+#[async_trait]
+pub trait Reader: Send {
+    /// The next thing; cancel-safe; waits while there is nothing.
+    async fn next(&mut self) -> Result<Next, ReadError>;
+    /// The next record of `partition` handed out will be `offset` (the end offset is allowed).
+    async fn seek(&mut self, partition: u32, offset: u64) -> Result<(), ReadError>;
+    /// First offset still held, and the next one to be written (durable ones only).
+    async fn bounds(&mut self, partition: u32) -> Result<Range<u64>, ReadError>;
+    /// The first offset whose timestamp is at or after `time`; `None`: all are earlier.
+    async fn offset_at(&mut self, partition: u32, time: Micros) -> Result<Option<u64>, ReadError>;
+    /// This reader needs nothing below `offset` any more; kept across restarts.
+    async fn release(&mut self, partition: u32, offset: u64) -> Result<(), ReadError>;
+}
+
+/// A log: makes writers and readers. Readers of one name share its releases.
+#[async_trait]
+pub trait Log: Send + Sync {
+    /// The topic's name, e.g. `events`.
+    fn topic(&self) -> &str;
+    /// Names the log for `txn` ids: `embedded`, or Kafka's cluster id.
+    fn cluster(&self) -> &str;
+    /// A writer.
+    fn writer(&self) -> Arc<dyn Writer>;
+    /// A reader named `name` (`sink`, `processor`: retention waits for these; `None`: a bystander such as tail or audit).
+    async fn reader(&self, name: Option<&str>) -> Result<Box<dyn Reader>, ReadError>;
+    /// Drops what retention allows; never what a named reader has not released. Called at intervals by the owner.
+    async fn retain(&self) -> Result<(), ReadError>;
+    /// Ends the log: waits for appends under way, syncs, gives the directory free.
+    async fn close(&self) -> Result<(), AppendError>;
+}
