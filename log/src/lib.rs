@@ -1,12 +1,15 @@
 //! A durable, partitioned log: one trait, several kinds (embedded, memory; Kafka joins them).
 use async_trait::async_trait;
-pub use event::record::Record;
 use event::clock::Micros;
+use event::limits::RECORD_BYTES_MAX;
+pub use event::record::Record;
 use std::ops::Range;
 use std::sync::Arc;
 
+mod cursor;
 pub mod embedded;
 pub mod memory;
+mod retention;
 
 /// What a 2xx of this log means; the receipt's `ack`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,4 +120,28 @@ pub trait Log: Send + Sync {
     async fn retain(&self) -> Result<(), ReadError>;
     /// Ends the log: waits for appends under way, syncs, gives the directory free.
     async fn close(&self) -> Result<(), AppendError>;
+}
+
+/// Refuses a record over the limit, whatever the log.
+pub(crate) fn within_limit(record: &Record) -> Result<(), AppendError> {
+    let (bytes, max) = (record.bytes(), RECORD_BYTES_MAX);
+    if bytes > max { Err(AppendError::TooLarge { bytes, max }) } else { Ok(()) }
+}
+
+pub(crate) fn over_budget(used: u64, max: u64) -> AppendError {
+    AppendError::Full(format!(
+        "{used} of {max} bytes hold records that a reader has not released: let the readers catch up, or raise the disk budget"
+    ))
+}
+
+pub(crate) fn no_such_partition(partition: u32, partitions: u32) -> AppendError {
+    AppendError::Stopped(format!("partition {partition} was asked for, but there are {partitions}"))
+}
+
+pub(crate) fn unknown_partition(partition: u32) -> ReadError {
+    ReadError::OutOfRange { partition, offset: 0, start: 0, end: 0 }
+}
+
+pub(crate) fn nameless_release() -> ReadError {
+    ReadError::Unavailable("a reader without a name has nothing to release".into())
 }
