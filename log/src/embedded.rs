@@ -1,14 +1,41 @@
 //! The log on this machine's disk: fjall, one keyspace a partition, group fsync.
+//!
+//! Promise: an append that is answered with `Ok` has been fsynced; readers see it only then; offsets of a partition
+//! have no gaps and are never given twice. One process owns the directory. Retention drops nothing that a named
+//! reader has not released: a full log refuses appends. After a write or fsync that failed the log stops.
+//!
+//! Not for several machines (Kafka is), nor for records over [`event::limits::RECORD_BYTES_MAX`].
+//!
+//! ```text
+//! append ─▶ queue ─▶ committer ─▶ one batch of all partitions, one fsync ─▶ durable end ─▶ readers
+//!             ▲                                                         └─▶ answers
+//!          budget ◀───────────────── retention ◀── releases ◀────────────────── readers
+//! ```
+//! A full disk (ENOSPC) counts as a failed write: fjall's journal is in an unknown state then, and it refuses to go
+//! on. Keep `disk_bytes_max` well below what the disk has (see `docs/decisions/0001-embedded-log.md`).
 use event::clock::Clock;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+mod committer;
+mod core;
+mod directory;
+mod handle;
+mod journal;
+mod layout;
+mod partition;
+mod queue;
+mod reader;
+mod recovery;
+mod retain;
+mod store;
 
 /// Settings of an embedded log.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The directory; one process owns it.
     pub dir: PathBuf,
-    /// Topic name, for receipts and provenance.
+    /// Topic name, for receipts and provenance; pinned when the directory is made.
     pub topic: String,
     /// Number of partitions; pinned when the directory is made, another number later is an error.
     pub partitions: u32,
@@ -16,7 +43,8 @@ pub struct Options {
     pub disk_bytes_max: u64,
     /// Records are kept at least until read, at most this long after (milliseconds).
     pub retention_ms: u64,
-    /// Names of the readers that retention waits for, e.g. `["sink"]`.
+    /// Names of the readers that retention waits for, e.g. `["sink"]`. Further names are refused by
+    /// [`crate::Log::reader`].
     pub readers: Vec<String>,
 }
 
@@ -25,17 +53,40 @@ pub struct Options {
 pub enum OpenError {
     /// Another process owns it.
     #[error("{dir} is in use by another process (pid {pid}): stop it, or use another --data directory")]
-    Owned { dir: String, pid: String },
+    Owned {
+        /// The directory.
+        dir: String,
+        /// The owner's process id, or `unknown`.
+        pid: String,
+    },
     /// Made with other settings or by a newer version.
     #[error("{0}")]
     Incompatible(String),
-    /// Disk trouble.
+    /// Disk trouble, or bytes that aren't what was written.
     #[error("log directory {dir} can't be opened: {reason}")]
-    Io { dir: String, reason: String },
+    Io {
+        /// The directory.
+        dir: String,
+        /// What happened.
+        reason: String,
+    },
+}
+
+impl OpenError {
+    fn io(dir: &Path, reason: impl ToString) -> Self {
+        Self::Io { dir: dir.display().to_string(), reason: reason.to_string() }
+    }
 }
 
 /// Opens the log, or makes it.
 pub async fn open(options: Options, clock: Arc<dyn Clock>) -> Result<Arc<dyn crate::Log>, OpenError> {
-    let _ = (options, clock);
-    unimplemented!()
+    let dir = options.dir.clone();
+    let opened = tokio::task::spawn_blocking(move || recovery::open(&options, clock)).await;
+    let core = opened.map_err(|error| OpenError::io(&dir, format!("opening panicked: {error}")))??;
+    Ok(Arc::new(handle::Embedded::new(core)))
+}
+
+/// Locks; what a panic elsewhere left behind is whole, since states are replaced, not edited, while locked.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

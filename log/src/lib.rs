@@ -31,7 +31,12 @@ pub enum AppendError {
     Unknown(String),
     /// The record is over the limit: refuse it, trying again won't help.
     #[error("record of {bytes} bytes is over the limit of {max}")]
-    TooLarge { bytes: usize, max: usize },
+    TooLarge {
+        /// The record's bytes, payload and headers.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
     /// The log has stopped (a failed fsync, a broken invariant): stop the process.
     #[error("log has stopped: {0}")]
     Stopped(String),
@@ -42,7 +47,16 @@ pub enum AppendError {
 pub enum ReadError {
     /// The position is below what the log still has, or above its end: this partition stops until an operator decides.
     #[error("partition {partition}: offset {offset} is outside of the log's {start}..{end}")]
-    OutOfRange { partition: u32, offset: u64, start: u64, end: u64 },
+    OutOfRange {
+        /// Partition.
+        partition: u32,
+        /// Where the reader is or wants to be.
+        offset: u64,
+        /// First offset that the log has.
+        start: u64,
+        /// Next offset that it will give.
+        end: u64,
+    },
     /// Passing trouble: try again.
     #[error("log can't be read now: {0}")]
     Unavailable(String),
@@ -75,7 +89,12 @@ pub enum Next {
     Record(Entry),
     /// Everything durable of this partition was handed out; `end` is the next offset. Given once each time the
     /// end is reached; `next` then waits for more.
-    CaughtUp { partition: u32, end: u64 },
+    CaughtUp {
+        /// Partition.
+        partition: u32,
+        /// Its next offset.
+        end: u64,
+    },
 }
 
 /// Takes records. Cheap to share; `append` may be called concurrently, order within a partition is the order of
