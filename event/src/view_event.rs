@@ -3,7 +3,7 @@ use crate::clock::Micros;
 use crate::schema::Column;
 use std::borrow::Cow;
 
-/// A value of a column. Kinds and ranges are the column's (`schema::Column::kind`).
+/// A value of a column. Kinds and ranges are the column's ([`Column::kind`]).
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value<'a> {
     /// Utf8 and dictionary columns.
@@ -29,8 +29,16 @@ pub struct ViewEvent<'a> {
     pub session_id: Option<Cow<'a, str>>,
     /// `event_type`.
     pub event_type: Cow<'a, str>,
-    /// Every other client column.
+    /// Every other client column, and `event_time_raw` where the client's clock was corrected.
     pub fields: Vec<(Column, Value<'a>)>,
     /// Unknown keys, in the order sent.
     pub custom: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+impl<'a> ViewEvent<'a> {
+    /// The value of an optional column, if the event has one. (`event_id`, `event_time`, `session_id`, `event_type`
+    /// and `custom` have fields of their own.)
+    pub fn field(&self, column: Column) -> Option<&Value<'a>> {
+        self.fields.iter().find(|(present, _)| *present == column).map(|(_, value)| value)
+    }
 }
