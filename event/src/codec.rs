@@ -1,8 +1,35 @@
 //! One batch, one log record: an Arrow IPC stream with lz4 bodies, and the headers that describe it.
+//!
+//! ```text
+//!   BatchBuilder ──▶ encode ──▶ Record ──▶ log ──▶ Record + Place ──▶ decode ──▶ Decoded
+//!                    (encode)                                           │
+//!   other producers: Arrow, JSON, NDJSON ──▶ log ──────────────────────▶│ checksum
+//!                                                                       ├─ Arrow: ipc ▶ fields ▶ canonical ─▶ batch
+//!                                                                       ├─ JSON: foreign ─▶ batch, bad rows
+//!                                                                       └─ neither: the record is a dead letter
+//! ```
+//! Promises: [`decode`] is a pure function of the record, its place and the bounds; it never fails, never panics,
+//! and takes memory in proportion to what `limits` allows, whatever the bytes claim. A batch comes back as it was
+//! encoded, in the canonical schema, each absent column null.
+//!
+//! Not for the order or the place of records (`log`), and not for duplicates (`dedup`).
 use crate::clock::Micros;
 use crate::decode::TimeBounds;
+use crate::limits;
 use crate::record::Record;
+use crate::schema;
 use arrow_array::RecordBatch;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use xxhash_rust::xxh3::xxh3_64;
+
+mod canonical;
+mod encode;
+mod fields;
+mod foreign;
+mod ipc;
+mod layout;
+
+pub use encode::encode;
 
 /// Header names of a record.
 pub mod header {
@@ -16,12 +43,20 @@ pub mod header {
     pub const EVENT_TIME_MIN: &str = "playhead-event-time-min";
     /// Decimal microseconds: the largest event_time.
     pub const EVENT_TIME_MAX: &str = "playhead-event-time-max";
+    /// xxh3-64 of the payload, 16 lower-case hexadecimal digits.
+    pub const CHECKSUM: &str = "playhead-checksum";
+    /// The tenant of a JSON record that another producer wrote; without it `default`.
+    pub const TENANT: &str = "playhead-tenant";
 }
 
-/// Encodes a batch of `BatchBuilder::finish`.
-pub fn encode(batch: &RecordBatch) -> Result<Record, EncodeError> {
-    let _ = batch;
-    unimplemented!()
+/// Values of the header `content-type`.
+pub mod content_type {
+    /// An Arrow IPC stream.
+    pub const ARROW_STREAM: &str = "application/vnd.apache.arrow.stream";
+    /// One object, an array of objects, or `{"sent_at": ..., "events": [...]}`.
+    pub const JSON: &str = "application/json";
+    /// One object a line.
+    pub const NDJSON: &str = "application/x-ndjson";
 }
 
 /// A batch that could not be encoded: a bug or a batch over the limit. The caller refuses its events.
@@ -63,12 +98,88 @@ pub struct Decoded {
 pub struct DeadLetter {
     /// Position in the record; `None`: the whole record.
     pub row: Option<u32>,
-    /// Why.
+    /// Why; at most [`limits::REASON_BYTES_MAX`].
     pub reason: String,
+}
+
+impl DeadLetter {
+    fn new(row: Option<u32>, mut reason: String) -> Self {
+        reason.truncate(reason.floor_char_boundary(limits::REASON_BYTES_MAX));
+        DeadLetter { row, reason }
+    }
 }
 
 /// Decodes any record, never panics, never fails: what can't be read is a dead letter.
 pub fn decode(record: &Record, place: Place<'_>, bounds: TimeBounds) -> Decoded {
-    let _ = (record, place, bounds);
-    unimplemented!()
+    // Everything that a length or an offset in the bytes can do wrong is refused before Arrow sees them. This catches
+    // what nobody thought of: a record must never stop its partition, and the next start would find it again.
+    // Nothing that is shared is touched inside, so nothing can be left half done.
+    let decoded = catch_unwind(AssertUnwindSafe(|| decode_checked(record, place, bounds)));
+    let reason = match decoded {
+        Ok(Ok(decoded)) => return decoded,
+        Ok(Err(reason)) => reason,
+        Err(_) => "decoding the record panicked: please report it, with the record".to_owned(),
+    };
+    Decoded {
+        batch: RecordBatch::new_empty(schema::canonical()),
+        rows: Vec::new(),
+        dead: vec![DeadLetter::new(None, reason)],
+    }
+}
+
+/// `Err`: the record as a whole is a dead letter.
+fn decode_checked(record: &Record, place: Place<'_>, bounds: TimeBounds) -> Result<Decoded, String> {
+    check_checksum(record)?;
+    if !is_arrow_stream(record) {
+        return foreign::decode(record, place, bounds);
+    }
+    let version = number(record, header::SCHEMA_VERSION)?;
+    let batches = ipc::read(&record.payload, version)?;
+    let batch = canonical::from_batches(batches)?;
+    if let Some(rows) = number(record, header::ROWS)?
+        && rows != batch.num_rows() as i64
+    {
+        return Err(format!("header {} says {rows} rows, the record has {}", header::ROWS, batch.num_rows()));
+    }
+    let rows = (0..batch.num_rows() as u32).collect();
+    Ok(Decoded { batch, rows, dead: Vec::new() })
+}
+
+/// Compared only if the header is there: other producers need not set it.
+fn check_checksum(record: &Record) -> Result<(), String> {
+    let Some(expected) = record.header(header::CHECKSUM) else { return Ok(()) };
+    let actual = checksum(&record.payload);
+    if expected == actual.as_bytes() {
+        return Ok(());
+    }
+    let expected = String::from_utf8_lossy(expected);
+    Err(format!("payload is damaged: header {} says {expected}, the payload has {actual}", header::CHECKSUM))
+}
+
+/// The value of the header `playhead-checksum`.
+fn checksum(payload: &[u8]) -> String {
+    format!("{:016x}", xxh3_64(payload))
+}
+
+/// By the header where it names one of ours, else by looking: a stream begins with a continuation marker, which no
+/// JSON does.
+fn is_arrow_stream(record: &Record) -> bool {
+    match record.header(header::CONTENT_TYPE).and_then(media_type) {
+        Some(media_type) if media_type.eq_ignore_ascii_case(content_type::ARROW_STREAM) => true,
+        Some(media_type) if media_type.eq_ignore_ascii_case(content_type::JSON) => false,
+        Some(media_type) if media_type.eq_ignore_ascii_case(content_type::NDJSON) => false,
+        _ => record.payload.starts_with(&ipc::CONTINUATION_MARKER),
+    }
+}
+
+/// A content type without its parameters.
+fn media_type(value: &[u8]) -> Option<&str> {
+    std::str::from_utf8(value).ok()?.split(';').next().map(str::trim)
+}
+
+/// A decimal header; `None` if it isn't there.
+fn number(record: &Record, name: &str) -> Result<Option<i64>, String> {
+    let Some(value) = record.header(name) else { return Ok(None) };
+    let text = String::from_utf8_lossy(value);
+    text.parse().map(Some).map_err(|_| format!("header {name} is not a decimal number: {text}"))
 }

@@ -1,0 +1,157 @@
+//! One column while it is built: which builder a kind has, and what a value of it costs.
+use super::size;
+use crate::clock::Micros;
+use crate::schema::{self, Kind};
+use crate::view_event::Value;
+use arrow_array::ArrayRef;
+use arrow_array::builder::{
+    ArrayBuilder, BooleanBuilder, FixedSizeBinaryBuilder, Float32Builder, Int16Builder, Int32Builder, Int64Builder,
+    MapBuilder, MapFieldNames, StringBuilder, StringDictionaryBuilder, TimestampMicrosecondBuilder,
+};
+use arrow_array::types::Int32Type;
+use std::borrow::Cow;
+
+/// One value of a row, whatever part of the event it stands in.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Cell<'a> {
+    Text(&'a str),
+    Int(i64),
+    Float(f32),
+    Bool(bool),
+    Time(Micros),
+    EventId(&'a [u8; schema::EVENT_ID_BYTES]),
+    Custom(&'a [(Cow<'a, str>, Cow<'a, str>)]),
+}
+
+impl<'a> From<&'a Value<'a>> for Cell<'a> {
+    fn from(value: &'a Value<'a>) -> Self {
+        match value {
+            Value::Text(text) => Cell::Text(text),
+            Value::Int(int) => Cell::Int(*int),
+            Value::Float(float) => Cell::Float(*float),
+            Value::Bool(bool) => Cell::Bool(*bool),
+            Value::Time(time) => Cell::Time(*time),
+        }
+    }
+}
+
+impl Cell<'_> {
+    /// Most bytes that it takes in a column of `kind` beside the fixed width.
+    pub(super) fn value_bytes_max(self, kind: Kind) -> usize {
+        match (self, kind) {
+            (Cell::Text(text), Kind::Dictionary { .. }) => size::dictionary_value_bytes(text),
+            (Cell::Text(text), _) => text.len(),
+            (Cell::Custom(entries), _) => entries.iter().map(|(key, value)| size::entry_bytes(key, value)).sum(),
+            _ => 0,
+        }
+    }
+}
+
+/// A builder of one of the kinds.
+pub(super) enum ColumnBuilder {
+    Text(StringBuilder),
+    Dictionary { builder: Box<StringDictionaryBuilder<Int32Type>>, values: usize },
+    Int16(Int16Builder),
+    Int32(Int32Builder),
+    Int64(Int64Builder),
+    Float32(Float32Builder),
+    Boolean(BooleanBuilder),
+    Time(TimestampMicrosecondBuilder),
+    EventId(FixedSizeBinaryBuilder),
+    Custom(Box<MapBuilder<StringBuilder, StringBuilder>>),
+}
+
+impl ColumnBuilder {
+    pub(super) fn new(kind: Kind) -> Self {
+        match kind {
+            Kind::Text { .. } => ColumnBuilder::Text(StringBuilder::new()),
+            Kind::Dictionary { .. } => ColumnBuilder::Dictionary { builder: Box::default(), values: 0 },
+            Kind::Int16 => ColumnBuilder::Int16(Int16Builder::new()),
+            Kind::Int32 => ColumnBuilder::Int32(Int32Builder::new()),
+            Kind::Int64 => ColumnBuilder::Int64(Int64Builder::new()),
+            Kind::Float32 => ColumnBuilder::Float32(Float32Builder::new()),
+            Kind::Boolean => ColumnBuilder::Boolean(BooleanBuilder::new()),
+            Kind::Time => ColumnBuilder::Time(TimestampMicrosecondBuilder::new().with_timezone(schema::TIME_ZONE)),
+            Kind::EventId => ColumnBuilder::EventId(FixedSizeBinaryBuilder::new(schema::EVENT_ID_BYTES as i32)),
+            Kind::Custom => {
+                let names =
+                    MapFieldNames { entry: "key_value".to_owned(), key: "key".to_owned(), value: "value".to_owned() };
+                ColumnBuilder::Custom(Box::new(MapBuilder::new(
+                    Some(names),
+                    StringBuilder::new(),
+                    StringBuilder::new(),
+                )))
+            }
+        }
+    }
+
+    /// Makes up for the rows that had no value: nulls up to `rows`.
+    pub(super) fn pad(&mut self, rows: usize) {
+        match self {
+            ColumnBuilder::Text(builder) => builder.append_nulls(rows.saturating_sub(builder.len())),
+            ColumnBuilder::Dictionary { builder, .. } => builder.append_nulls(rows.saturating_sub(builder.len())),
+            ColumnBuilder::Int16(builder) => builder.append_nulls(rows.saturating_sub(builder.len())),
+            ColumnBuilder::Int32(builder) => builder.append_nulls(rows.saturating_sub(builder.len())),
+            ColumnBuilder::Int64(builder) => builder.append_nulls(rows.saturating_sub(builder.len())),
+            ColumnBuilder::Float32(builder) => builder.append_nulls(rows.saturating_sub(builder.len())),
+            ColumnBuilder::Boolean(builder) => builder.append_nulls(rows.saturating_sub(builder.len())),
+            ColumnBuilder::Time(builder) => builder.append_nulls(rows.saturating_sub(builder.len())),
+            ColumnBuilder::EventId(builder) => builder.append_nulls(rows.saturating_sub(builder.len())),
+            ColumnBuilder::Custom(builder) => {
+                let Ok(()) = builder.append_nulls(rows.saturating_sub(builder.len())) else {
+                    unreachable!("custom has as many keys as values: both are appended together")
+                };
+            }
+        }
+    }
+
+    /// Appends a value; returns the bytes that it took beside the fixed width. `None`: the value is not of this
+    /// column's kind or not in its range.
+    pub(super) fn append(&mut self, cell: Cell<'_>) -> Option<usize> {
+        match (self, cell) {
+            (ColumnBuilder::Text(builder), Cell::Text(text)) => {
+                builder.append_value(text);
+                return Some(text.len());
+            }
+            (ColumnBuilder::Dictionary { builder, values }, Cell::Text(text)) => {
+                let key = builder.append(text).ok()?;
+                if key as usize == *values {
+                    *values += 1;
+                    return Some(size::dictionary_value_bytes(text));
+                }
+            }
+            (ColumnBuilder::Int16(builder), Cell::Int(int)) => builder.append_value(i16::try_from(int).ok()?),
+            (ColumnBuilder::Int32(builder), Cell::Int(int)) => builder.append_value(i32::try_from(int).ok()?),
+            (ColumnBuilder::Int64(builder), Cell::Int(int)) => builder.append_value(int),
+            (ColumnBuilder::Float32(builder), Cell::Float(float)) => builder.append_value(float),
+            (ColumnBuilder::Boolean(builder), Cell::Bool(bool)) => builder.append_value(bool),
+            (ColumnBuilder::Time(builder), Cell::Time(time)) => builder.append_value(time),
+            (ColumnBuilder::EventId(builder), Cell::EventId(id)) => builder.append_value(id).ok()?,
+            (ColumnBuilder::Custom(builder), Cell::Custom(entries)) => {
+                for (key, value) in entries {
+                    builder.keys().append_value(key);
+                    builder.values().append_value(value);
+                }
+                builder.append(true).ok()?;
+                return Some(cell.value_bytes_max(Kind::Custom));
+            }
+            _ => return None,
+        }
+        Some(0)
+    }
+
+    pub(super) fn finish(&mut self) -> ArrayRef {
+        match self {
+            ColumnBuilder::Text(builder) => ArrayBuilder::finish(builder),
+            ColumnBuilder::Dictionary { builder, .. } => ArrayBuilder::finish(builder.as_mut()),
+            ColumnBuilder::Int16(builder) => ArrayBuilder::finish(builder),
+            ColumnBuilder::Int32(builder) => ArrayBuilder::finish(builder),
+            ColumnBuilder::Int64(builder) => ArrayBuilder::finish(builder),
+            ColumnBuilder::Float32(builder) => ArrayBuilder::finish(builder),
+            ColumnBuilder::Boolean(builder) => ArrayBuilder::finish(builder),
+            ColumnBuilder::Time(builder) => ArrayBuilder::finish(builder),
+            ColumnBuilder::EventId(builder) => ArrayBuilder::finish(builder),
+            ColumnBuilder::Custom(builder) => ArrayBuilder::finish(builder.as_mut()),
+        }
+    }
+}
