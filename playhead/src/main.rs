@@ -1,1 +1,35 @@
-fn main() {}
+//! The binary `playhead`: commands, configuration, wiring. The only room that reads the environment, the wall clock
+//! and randomness; everything below takes them as parameters.
+//!
+//! ```text
+//! commands/   one file a command: parses nothing, prints everything
+//! config/     the one typed configuration, from TOML and the environment
+//! node/       the roles of this process, wired to one log and one lake, with the admin server beside them
+//! audit/      proves from the outside that the lake is what the log says
+//! ```
+use clap::Parser;
+use std::process::ExitCode;
+
+mod audit;
+mod cli;
+mod clock;
+mod commands;
+mod config;
+mod data_dir;
+mod log_source;
+mod node;
+mod terminal;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match commands::run(cli) {
+        Ok(outcome) => outcome.into(),
+        Err(error) => {
+            terminal::complain(&error);
+            ExitCode::from(2)
+        }
+    }
+}

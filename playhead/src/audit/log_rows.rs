@@ -1,0 +1,131 @@
+//! Compares the log's records, as far as they are held, with the ledger.
+use super::lake_rows::DeadLetters;
+use super::ledger::{Ledger, Place, Verdicts};
+use super::{Acked, Error, FINDINGS_MAX, Partition, Report};
+use crate::config::Config;
+use crate::log_source::LogSource;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use event::codec::{self, Decoded};
+use event::dedup::Key;
+use log::Entry;
+
+/// Reads every record that the log holds. Those up to the lake's position must be there, row by row; those above it are
+/// on their way (`pending`).
+#[allow(clippy::too_many_arguments, reason = "one pass of one audit: all of it is looked at together")]
+pub async fn compare(
+    config: &Config,
+    log: &LogSource,
+    ledger: &Ledger,
+    dead: &DeadLetters,
+    acked: &mut Acked,
+    verdicts: &mut Verdicts,
+    report: &mut Report,
+    first_pass: bool,
+) -> Result<(), Error> {
+    let mut partitions = std::mem::take(&mut report.partitions);
+    for partition in &mut partitions {
+        let mut position = partition.log_start;
+        let end = partition.log_end;
+        while position < end {
+            let entries = log.read(partition.partition, position).await?;
+            if entries.is_empty() {
+                break;
+            }
+            for entry in entries.into_iter().filter(|entry| entry.offset < end) {
+                if first_pass {
+                    count(&entry, position, partition, verdicts);
+                }
+                position = entry.offset + 1;
+                let place = codec::Place {
+                    topic: &config.kafka.topic,
+                    partition: entry.partition,
+                    offset: entry.offset,
+                    timestamp: entry.timestamp,
+                };
+                let decoded = codec::decode(&entry.record, place, config.events.bounds());
+                if partition.last_offset.is_some_and(|last| entry.offset <= last) {
+                    rows_are_there(&entry, &decoded, ledger, verdicts)?;
+                    if first_pass {
+                        dead_letters_are_there(&entry, &decoded, dead, verdicts);
+                    }
+                } else {
+                    keys(&decoded)?.for_each(|key| acked.mark_pending(key.id));
+                }
+            }
+        }
+        if first_pass && position < end {
+            verdicts.lack(format!(
+                "partition {}: the log said it goes to {}, and ends at {position}",
+                partition.partition, partition.log_end
+            ));
+        }
+    }
+    if first_pass && dead.repeated() > 0 {
+        report.duplicates += dead.repeated();
+        report.find(format!("{} dead letters stand more than once", dead.repeated()));
+    }
+    report.partitions = partitions;
+    Ok(())
+}
+
+impl Verdicts {
+    fn lack(&mut self, words: String) {
+        self.absent += 1;
+        if self.examples.len() < FINDINGS_MAX {
+            self.examples.push(words);
+        }
+    }
+}
+
+/// Offsets follow each other without a hole.
+fn count(entry: &Entry, expected: u64, partition: &mut Partition, verdicts: &mut Verdicts) {
+    partition.records_compared += 1;
+    if entry.offset != expected {
+        partition.offsets_missing += entry.offset.abs_diff(expected);
+        verdicts.lack(format!(
+            "partition {}: after offset {expected} the log goes on at {}",
+            entry.partition, entry.offset
+        ));
+    }
+}
+
+/// Each row of the record is in the lake at its place, or its key is there from an earlier one (a duplicate, dropped).
+fn rows_are_there(entry: &Entry, decoded: &Decoded, ledger: &Ledger, verdicts: &mut Verdicts) -> Result<(), Error> {
+    for (key, row) in keys(decoded)?.zip(&decoded.rows) {
+        if !ledger.covers(key.id) {
+            continue;
+        }
+        let place = Place { partition: entry.partition, offset: entry.offset, row: *row };
+        let mut known = ledger.places_of(key).peekable();
+        if known.peek().is_none() {
+            verdicts.lack(format!("{place} of the log, id {}, is not in the lake", uuid::Uuid::from_u128(key.id)));
+        } else if known.any(|there| there == place) {
+            *verdicts.matched.entry(entry.partition).or_default() += 1;
+        }
+    }
+    Ok(())
+}
+
+fn dead_letters_are_there(entry: &Entry, decoded: &Decoded, dead: &DeadLetters, verdicts: &mut Verdicts) {
+    for letter in &decoded.dead {
+        let place = Place { partition: entry.partition, offset: entry.offset, row: letter.row.unwrap_or(u32::MAX) };
+        if !dead.has(place) {
+            verdicts
+                .lack(format!("{place} of the log does not decode ({}), and is not in dead_letters", letter.reason));
+        }
+    }
+}
+
+fn keys(decoded: &Decoded) -> Result<impl Iterator<Item = Key>, Error> {
+    let batch = &decoded.batch;
+    let column = |name| batch.column_by_name(name).ok_or_else(|| Error::from(format!("column {name} is missing")));
+    let tenants = column("tenant_id")?.as_dictionary::<Int32Type>();
+    let names = tenants.values().as_string::<i32>();
+    let ids = column("event_id")?.as_fixed_size_binary();
+    let count = batch.num_rows();
+    Ok((0..count).filter_map(move |row| {
+        let id: &[u8; 16] = ids.value(row).try_into().ok()?;
+        Some(Key::new(names.value(tenants.key(row)?), id))
+    }))
+}

@@ -1,0 +1,274 @@
+//! The audit: proves from the outside that the lake is what the log says, each event once.
+//!
+//! ```text
+//!  table events ──▶ lake_rows ─┐                                     ┌─▶ Report
+//!  table dead_letters ─────────┼─▶ ledger (pure: keys, places) ◀─────┤
+//!  log, as far as held ────────┘        acked ids                    └─ findings in words
+//! ```
+//! It trusts neither the sink's code nor its counters: rows are compared with the log's records one by one, for as long
+//! as the log holds them; below that, the table's own totals are compared with what is there.
+use crate::config::Config;
+use crate::log_source::LogSource;
+use crate::node::CLUSTER;
+use lake::table::Table;
+use lake::tables::{TxnNames, txn_names};
+use ledger::{Ledger, Verdicts};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+mod acked;
+mod files;
+mod lake_rows;
+mod ledger;
+mod log_rows;
+
+pub use acked::Acked;
+
+/// Rows whose keys are compared in one pass over the tables; more rows take more passes. A row takes 64 bytes here:
+/// 10 M rows are 640 MB.
+const ROWS_A_PASS: u64 = 10_000_000;
+/// Findings that are spelled out; the rest is only counted.
+const FINDINGS_MAX: usize = 100;
+
+/// Why an audit could not be made.
+pub type Error = crate::commands::Error;
+
+/// What an audit found. `ok` only if nothing is wrong.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// Nothing is wrong.
+    pub ok: bool,
+    /// Rows of `events`.
+    pub rows: u64,
+    /// Distinct (tenant, event_id).
+    pub ids: u64,
+    /// Rows whose key, or whose place in the log, another row has too.
+    pub duplicates: u64,
+    /// Rows, records or offsets that should be in the lake and are not, or are and should not be.
+    pub gaps: u64,
+    /// Distinct ids of the file of acknowledged ids.
+    pub acked: u64,
+    /// Acknowledged ids that are neither in the lake nor in the log.
+    pub missing: u64,
+    /// Acknowledged ids that are in the log, and not in the lake yet: the next run of the node brings them there.
+    pub pending: u64,
+    /// Rows of `dead_letters`.
+    pub dead_letters: u64,
+    /// Active files of both tables.
+    pub files: u64,
+    /// Of those, missing or of another size than the table says.
+    pub files_wrong: u64,
+    /// Each partition by itself.
+    pub partitions: Vec<Partition>,
+    /// What is wrong, in words (the first hundred).
+    pub findings: Vec<String>,
+}
+
+/// One partition of the log against the lake.
+#[derive(Debug, Default, Clone, Serialize)]
+pub struct Partition {
+    /// Its number.
+    pub partition: u32,
+    /// Last offset that the lake has, by its `txn`.
+    pub last_offset: Option<u64>,
+    /// First offset that the log holds.
+    pub log_start: u64,
+    /// Next offset of the log.
+    pub log_end: u64,
+    /// Rows in `events`.
+    pub rows: u64,
+    /// Duplicates that the sink dropped, by its total.
+    pub duplicates_dropped: u64,
+    /// Rows in `dead_letters`.
+    pub dead_letters: u64,
+    /// Records that were read from the log and compared.
+    pub records_compared: u64,
+    /// Offsets missing within the log.
+    pub offsets_missing: u64,
+}
+
+impl Report {
+    fn find(&mut self, words: String) {
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(words);
+        }
+    }
+}
+
+/// The tables, opened once: all of the audit is about these snapshots.
+pub struct Tables {
+    /// `events`; `None`: nothing was ever committed.
+    pub events: Option<Table>,
+    /// `dead_letters`
+    pub dead_letters: Option<Table>,
+}
+
+impl Tables {
+    /// Opens both. `events` first: `dead_letters` is committed before it, so it can only be further on.
+    pub async fn open(lake: &sink::Lake) -> Result<Tables, Error> {
+        Ok(Tables { events: Table::open(&lake.events).await?, dead_letters: Table::open(&lake.dead_letters).await? })
+    }
+
+    /// The next offset that the lake wants of a partition.
+    pub async fn next_offset(&self, topic: &str, partition: u32) -> Result<u64, Error> {
+        let Some(events) = &self.events else { return Ok(0) };
+        let last = events.txn(&txn_names(CLUSTER, topic, partition).offset).await?;
+        Ok(last.map_or(0, |last| last.unsigned_abs() + 1))
+    }
+}
+
+/// Makes the audit. `progress` is told how many of how many steps are done.
+pub async fn audit(
+    config: &Config,
+    tables: &Tables,
+    log: &LogSource,
+    acked_file: Option<&Path>,
+    progress: &indicatif::ProgressBar,
+) -> Result<Report, Error> {
+    let mut report = Report::default();
+    let mut acked = acked_file.map(Acked::read).transpose()?.unwrap_or_default();
+    for table in [&tables.events, &tables.dead_letters].into_iter().flatten() {
+        files::check(table, &mut report).await?;
+    }
+    let dead = lake_rows::dead_letters(tables.dead_letters.as_ref()).await?;
+    report.dead_letters = dead.total();
+    report.partitions = partitions(config, tables, log, &mut report).await?;
+
+    let rows_said: u64 = match &tables.events {
+        Some(table) => table.files().await?.iter().filter_map(|file| file.rows).sum(),
+        None => 0,
+    };
+    let passes = rows_said.div_ceil(ROWS_A_PASS).max(1);
+    progress.set_length(passes * 2);
+    for pass in 0..passes {
+        let mut ledger = Ledger::new(passes, pass);
+        if let Some(events) = &tables.events {
+            lake_rows::read(events, &mut ledger).await?;
+        }
+        progress.inc(1);
+        ledger.sort();
+        acked.mark_found(&ledger);
+        let mut verdicts = Verdicts::default();
+        log_rows::compare(config, log, &ledger, &dead, &mut acked, &mut verdicts, &mut report, pass == 0).await?;
+        conclude(&ledger, &verdicts, &mut report);
+        progress.inc(1);
+    }
+    totals(config, tables, &dead, &mut report).await?;
+    report.acked = acked.distinct();
+    (report.missing, report.pending) = (acked.missing(), acked.pending());
+    for id in acked.missing_ids().take(FINDINGS_MAX) {
+        report.find(format!("acknowledged id {id} is neither in the lake nor in the log"));
+    }
+    report.ok = report.duplicates == 0
+        && report.gaps == 0
+        && report.missing == 0
+        && report.files_wrong == 0
+        && report.findings.is_empty();
+    Ok(report)
+}
+
+/// The partitions' bounds and positions, and whether they can belong together.
+async fn partitions(
+    config: &Config,
+    tables: &Tables,
+    log: &LogSource,
+    report: &mut Report,
+) -> Result<Vec<Partition>, Error> {
+    let mut partitions = Vec::new();
+    for (partition, held) in (0u32..).zip(log.bounds().await?) {
+        let next = tables.next_offset(&config.kafka.topic, partition).await?;
+        if held.start > next {
+            report.gaps += held.start - next;
+            report.find(format!("partition {partition}: the lake has it up to offset {next}, and the log begins at {}: what lies between is lost", held.start));
+        }
+        if held.end < next {
+            report.gaps += next - held.end;
+            report.find(format!("partition {partition}: the lake has it up to offset {next}, and the log ends at {}: it is not the log that the lake was written from", held.end));
+        }
+        partitions.push(Partition {
+            partition,
+            last_offset: next.checked_sub(1),
+            log_start: held.start,
+            log_end: held.end,
+            ..Partition::default()
+        });
+    }
+    Ok(partitions)
+}
+
+/// Adds what one pass found.
+fn conclude(ledger: &Ledger, verdicts: &Verdicts, report: &mut Report) {
+    let counts = ledger.counts();
+    report.rows += counts.rows;
+    report.ids += counts.ids;
+    report.duplicates += counts.rows - counts.ids + counts.places_repeated;
+    for example in ledger.repeated().take(FINDINGS_MAX) {
+        report.find(format!("in the lake more than once: {example}"));
+    }
+    for example in ledger.places_repeated().take(FINDINGS_MAX) {
+        report.find(format!("two rows of the lake name the same place in the log: {example}"));
+    }
+    for partition in &mut report.partitions {
+        partition.rows += ledger.rows_of(partition.partition);
+    }
+    let mut foreign = 0;
+    for partition in report.partitions.clone() {
+        let in_lake = ledger.rows_between(partition.partition, partition.log_start, partition.last_offset);
+        let matched = verdicts.matched.get(&partition.partition).copied().unwrap_or(0);
+        let unmatched = in_lake.saturating_sub(matched);
+        if unmatched > 0 {
+            report.find(format!(
+                "partition {}: {unmatched} rows of the lake are not in the log's records that they name",
+                partition.partition
+            ));
+        }
+        let beyond = ledger.rows_beyond(partition.partition, partition.last_offset);
+        if beyond > 0 {
+            report.find(format!(
+                "partition {}: {beyond} rows of the lake lie above its txn, offset {:?}",
+                partition.partition, partition.last_offset
+            ));
+        }
+        foreign += unmatched + beyond;
+    }
+    report.gaps += foreign + verdicts.absent;
+    for words in &verdicts.examples {
+        report.find(words.clone());
+    }
+}
+
+/// The tables' running totals against what is there: the proof for offsets that the log no longer holds.
+async fn totals(
+    config: &Config,
+    tables: &Tables,
+    dead: &lake_rows::DeadLetters,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let Some(events) = &tables.events else { return Ok(()) };
+    let mut partitions = std::mem::take(&mut report.partitions);
+    for partition in &mut partitions {
+        let names: TxnNames = txn_names(CLUSTER, &config.kafka.topic, partition.partition);
+        let total = async |app: &str| -> Result<u64, Error> { Ok(events.txn(app).await?.map_or(0, i64::unsigned_abs)) };
+        let rows = total(&names.rows).await?;
+        let dead_letters = total(&names.dead_letters).await?;
+        partition.duplicates_dropped = total(&names.duplicates).await?;
+        partition.dead_letters = dead.up_to(partition.partition, partition.last_offset);
+        for (what, said, there) in
+            [("rows", rows, partition.rows), ("dead letters", dead_letters, partition.dead_letters)]
+        {
+            if said != there {
+                report.gaps += said.abs_diff(there);
+                report.find(format!(
+                    "partition {}: the table's total says {said} {what}, and there are {there}",
+                    partition.partition
+                ));
+            }
+        }
+    }
+    report.partitions = partitions;
+    Ok(())
+}
+
+/// Counts by partition.
+type ByPartition = BTreeMap<u32, u64>;

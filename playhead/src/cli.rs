@@ -1,0 +1,205 @@
+//! The command line: names, defaults and the help that teaches them.
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  playhead demo                                   see the whole way once: audience, lake, proof
+  playhead up                                     take events on 127.0.0.1:8080, write ./playhead-data/lake
+  curl -d '{\"event_type\":\"play\",\"event_time\":1795298871914,\"session_id\":\"s1\",\"content_id\":\"m1\"}' \\
+       http://127.0.0.1:8080/v1/events
+  playhead tail                                   watch events as they come
+  playhead audit                                  prove that the lake holds each event once
+
+Exit codes: 0 done and right; 1 done and wrong (an audit that finds something); 2 could not run.";
+
+/// Telemetry pipeline for media platforms: view events over HTTP into Delta tables, each exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "playhead", version, about, after_help = EXAMPLES, propagate_version = true)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub common: Common,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Configuration file [default: playhead.toml if it is there].
+    #[arg(long, global = true, value_name = "FILE", env = "PLAYHEAD_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Where log and lake live [default: ./playhead-data].
+    #[arg(long, global = true, value_name = "DIR", env = "PLAYHEAD_DATA")]
+    pub data: Option<PathBuf>,
+    /// Print the result as one JSON object, the last line of stdout.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Take events and bring them to the lake: all roles in one process, over the embedded log.
+    #[command(after_help = UP_HELP)]
+    Up(Up),
+    /// Put load on an event collector and measure it: open loop, latencies from when a request was due.
+    #[command(after_help = LOAD_HELP)]
+    Load(Load),
+    /// Show the whole way on this machine: an audience over real HTTP, then the proof that nothing is lost or doubled.
+    Demo(Demo),
+    /// Prove that the lake holds each event of the log exactly once; exit code 1 if it does not.
+    #[command(after_help = AUDIT_HELP)]
+    Audit(Audit),
+    /// Print events from the log as JSON, one a line, as they come.
+    Tail(Tail),
+    /// Show how far log and lake are, and whether the node runs and is ready.
+    Status,
+    /// Check or print the configuration.
+    Config {
+        /// What to do with it.
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
+    /// Print a completion script, e.g. `playhead completions bash > /etc/bash_completion.d/playhead`.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+const UP_HELP: &str = "\
+SIGTERM and Ctrl-C: stop accepting, answer what was accepted, bring it to the lake, exit (within 30 s).
+SIGKILL is safe at any moment: what was acknowledged is on disk and reaches the lake after the next start.
+
+Addresses: events go to --listen; /healthz, /readyz and /metrics are on --admin. Port 0 takes a free one; with --json
+the first line says which.";
+
+/// Options of `up`.
+#[derive(Debug, Clone, Args, Default)]
+pub struct Up {
+    /// Address that takes events [default: ingest.listen, 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Address of health, readiness and metrics [default: admin.listen, 127.0.0.1:8081].
+    #[arg(long, value_name = "ADDR")]
+    pub admin: Option<SocketAddr>,
+}
+
+const LOAD_HELP: &str = "\
+Examples:
+  playhead load --url http://127.0.0.1:8080 --rate 20000 --batch 100 --seconds 30
+  playhead load --url http://127.0.0.1:8080 --viewers 5000 --seconds 120 --acked acked.txt
+
+With --rate every event is valid and distinct; with --viewers an audience plays, with late, doubled and bad events. A
+refused connection, 429 or 5xx is tried again with the same ids until it is answered or the time is over.";
+
+/// Options of `load`.
+#[derive(Debug, Clone, Args)]
+pub struct Load {
+    /// Where the collector is, http://HOST:PORT.
+    #[arg(long)]
+    pub url: String,
+    /// Path that takes events.
+    #[arg(long, default_value = "/v1/events")]
+    pub path: String,
+    /// Events per second, all valid and distinct [default: 1000, unless --viewers is given].
+    #[arg(long, value_name = "EVENTS_PER_S", conflicts_with = "viewers")]
+    pub rate: Option<f64>,
+    /// An audience of this many concurrent viewers.
+    #[arg(long, value_name = "N")]
+    pub viewers: Option<u64>,
+    /// With --viewers: seconds of the audience's life in one second of the run.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub speed: f64,
+    /// Most events a request.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub batch: u32,
+    /// How long.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    pub seconds: u64,
+    /// Same seed, same events.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Connections.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub connections: u32,
+    /// How bodies are framed.
+    #[arg(long, value_enum, default_value_t = LoadFormat::Ndjson)]
+    pub format: LoadFormat,
+    /// A further header; may be given several times.
+    #[arg(long = "header", value_name = "K: V")]
+    pub headers: Vec<String>,
+    /// Write the ids that were acknowledged, one UUID a line; `playhead audit --acked FILE` reads it.
+    #[arg(long, value_name = "FILE")]
+    pub acked: Option<PathBuf>,
+}
+
+/// Body formats of `load`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum LoadFormat {
+    /// One event a line.
+    Ndjson,
+    /// An array.
+    Json,
+}
+
+/// Options of `demo`.
+#[derive(Debug, Clone, Args)]
+pub struct Demo {
+    /// How long the audience plays.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
+    /// Concurrent viewers.
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub viewers: u64,
+    /// Same seed, same audience.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+const AUDIT_HELP: &str = "\
+Checks, for each partition: offsets without gap or repeat (duplicates dropped and dead letters counted), the table's
+positions against its files, each (tenant, event_id) once, every file there and of the size that the table says; and
+for each record that the log still holds, that its rows are in the lake. With --acked: every id of the file is there.
+Runs beside `playhead up` (through its admin address) or offline.";
+
+/// Options of `audit`.
+#[derive(Debug, Clone, Args, Default)]
+pub struct Audit {
+    /// Ids that must be in the lake, one UUID a line, as `playhead load --acked` writes them.
+    #[arg(long, value_name = "FILE")]
+    pub acked: Option<PathBuf>,
+    /// Beside a running node: wait this long for the lake to reach the log's end as of now.
+    #[arg(long, default_value_t = 60)]
+    pub wait_s: u64,
+}
+
+/// Options of `tail`.
+#[derive(Debug, Clone, Args)]
+pub struct Tail {
+    /// Only this partition.
+    #[arg(long)]
+    pub partition: Option<u32>,
+    /// Start at the oldest record that the log holds, not at its end.
+    #[arg(long)]
+    pub from_start: bool,
+    /// Stop after this many events.
+    #[arg(short = 'n', long, value_name = "N")]
+    pub events: Option<u64>,
+    /// Stop at the end of the log instead of waiting for more (so it is when no node runs).
+    #[arg(long)]
+    pub no_follow: bool,
+}
+
+/// What to do with the configuration.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum ConfigAction {
+    /// Read it, check it, say what is wrong.
+    Check,
+    /// Print all of it as TOML, defaults and overrides included, secrets hidden.
+    Show,
+}

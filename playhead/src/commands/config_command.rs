@@ -1,0 +1,15 @@
+//! `playhead config check | show`
+use super::{Context, Outcome};
+use crate::cli::ConfigAction;
+use crate::{config, terminal};
+
+/// The configuration was read and checked already: an invalid one never comes here.
+pub fn run(context: &Context, action: ConfigAction) -> Outcome {
+    match action {
+        ConfigAction::Check if context.common.json => terminal::say_json(&serde_json::json!({ "ok": true })),
+        ConfigAction::Check => terminal::say("configuration is right"),
+        ConfigAction::Show if context.common.json => terminal::say_json(&config::shown(&context.config)),
+        ConfigAction::Show => terminal::say(config::to_toml(&context.config).trim_end()),
+    }
+    Outcome::Right
+}

@@ -1,0 +1,86 @@
+//! One file a command. Each gets its settings, does its work through the other rooms, and prints what came of it.
+use crate::cli::{Cli, Command, Common};
+use crate::config::{self, Config};
+use crate::data_dir::DataDir;
+use clap::CommandFactory;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+mod audit;
+mod config_command;
+mod demo;
+mod load;
+mod status;
+mod tail;
+mod up;
+
+/// Where log and lake live when --data says nothing.
+const DEFAULT_DATA: &str = "./playhead-data";
+
+/// Any failure that keeps a command from doing its work (exit code 2).
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// How a command that did its work ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Exit code 0.
+    Right,
+    /// Exit code 1: done, and what it found is wrong.
+    Wrong,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Right => ExitCode::SUCCESS,
+            Outcome::Wrong => ExitCode::from(1),
+        }
+    }
+}
+
+/// What every command starts from.
+pub struct Context {
+    /// The common options.
+    pub common: Common,
+    /// The configuration, checked.
+    pub config: Config,
+}
+
+impl Context {
+    fn data_path(&self) -> PathBuf {
+        self.common.data.clone().unwrap_or_else(|| DEFAULT_DATA.into())
+    }
+
+    /// The data directory, which must be there.
+    fn data(&self) -> Result<DataDir, Error> {
+        Ok(DataDir::open(&self.data_path())?)
+    }
+}
+
+/// Runs one command to its end.
+pub fn run(cli: Cli) -> Result<Outcome, Error> {
+    if let Command::Completions { shell } = cli.command {
+        clap_complete::generate(shell, &mut Cli::command(), "playhead", &mut std::io::stdout());
+        return Ok(Outcome::Right);
+    }
+    let config = config::load(cli.common.config.as_deref().map(Path::new))?;
+    let context = Context { common: cli.common, config };
+    if let Command::Config { action } = cli.command {
+        return Ok(config_command::run(&context, action));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Command::Up(options) => up::run(context, options).await,
+            Command::Load(options) => load::run(context, options).await,
+            Command::Demo(options) => demo::run(context, options).await,
+            Command::Audit(options) => audit::run(context, options).await,
+            Command::Tail(options) => tail::run(context, options).await,
+            Command::Status => status::run(context).await,
+            Command::Config { .. } | Command::Completions { .. } => unreachable!("done without a runtime"),
+        }
+    });
+    // Blocking reads that nobody waits for any more must not hold the process.
+    runtime.shutdown_background();
+    outcome
+}

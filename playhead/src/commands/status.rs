@@ -1,0 +1,116 @@
+//! `playhead status`: how far log and lake are, and whether the node runs.
+use super::{Context, Error, Outcome};
+use crate::log_source::LogSource;
+use crate::terminal;
+use lake::table::Table;
+use lake::tables::txn_names;
+use serde::Serialize;
+
+/// What is printed.
+#[derive(Debug, Serialize)]
+struct Status {
+    /// A node owns the log.
+    running: bool,
+    /// Its addresses.
+    listen: Option<String>,
+    admin: Option<String>,
+    partitions: Vec<Partition>,
+    events: Option<TableStatus>,
+    dead_letters: Option<TableStatus>,
+}
+
+/// One partition: the log's bounds, and the next offset that the lake wants.
+#[derive(Debug, Serialize)]
+struct Partition {
+    partition: u32,
+    log_start: u64,
+    log_end: u64,
+    lake_next: u64,
+    lag_records: u64,
+}
+
+/// One table.
+#[derive(Debug, Serialize)]
+struct TableStatus {
+    version: u64,
+    files: usize,
+    rows: u64,
+    bytes: u64,
+}
+
+/// Looks and prints; never changes anything.
+pub async fn run(context: Context) -> Result<Outcome, Error> {
+    terminal::init_logging("warn");
+    let data = context.data()?;
+    let source = LogSource::open(&context.config, &data).await?;
+    let lake = crate::node::lake_of(&data);
+    let events = Table::open(&lake.events).await?;
+    let dead_letters = Table::open(&lake.dead_letters).await?;
+    let mut partitions = Vec::new();
+    for (partition, held) in (0u32..).zip(source.bounds().await?) {
+        let names = txn_names(crate::node::CLUSTER, &context.config.kafka.topic, partition);
+        let last = match &events {
+            Some(table) => table.txn(&names.offset).await?,
+            None => None,
+        };
+        let lake_next = last.map_or(0, |last| last.unsigned_abs() + 1);
+        let lag_records = held.end.saturating_sub(lake_next);
+        partitions.push(Partition { partition, log_start: held.start, log_end: held.end, lake_next, lag_records });
+    }
+    let node = data.announced().filter(|_| source.is_running());
+    let status = Status {
+        running: source.is_running(),
+        listen: node.as_ref().map(|node| node.listen.clone()),
+        admin: node.map(|node| node.admin),
+        partitions,
+        events: table_status(events.as_ref()).await?,
+        dead_letters: table_status(dead_letters.as_ref()).await?,
+    };
+    source.close().await;
+    if context.common.json {
+        terminal::say_json(&status);
+    } else {
+        print(&status);
+    }
+    Ok(Outcome::Right)
+}
+
+async fn table_status(table: Option<&Table>) -> Result<Option<TableStatus>, Error> {
+    let Some(table) = table else { return Ok(None) };
+    let files = table.files().await?;
+    Ok(Some(TableStatus {
+        version: table.version(),
+        files: files.len(),
+        rows: files.iter().filter_map(|file| file.rows).sum(),
+        bytes: files.iter().map(|file| file.bytes).sum(),
+    }))
+}
+
+fn print(status: &Status) {
+    match (&status.listen, &status.admin) {
+        (Some(listen), Some(admin)) => {
+            terminal::say(format_args!("node       up: events on http://{listen}, admin on http://{admin}"))
+        }
+        _ if status.running => terminal::say("node       starting"),
+        _ => terminal::say("node       not running"),
+    }
+    for (name, table) in [("events", &status.events), ("dead letters", &status.dead_letters)] {
+        match table {
+            Some(table) => terminal::say(format_args!(
+                "{name:<13}{} rows in {} files, {:.1} MB, version {}",
+                table.rows,
+                table.files,
+                table.bytes as f64 / 1e6,
+                table.version
+            )),
+            None => terminal::say(format_args!("{name:<13}no table yet")),
+        }
+    }
+    terminal::say("partition   log start     log end   lake next  lag (records)");
+    for p in &status.partitions {
+        terminal::say(format_args!(
+            "{:>9} {:>11} {:>11} {:>11} {:>14}",
+            p.partition, p.log_start, p.log_end, p.lake_next, p.lag_records
+        ));
+    }
+}

@@ -1,0 +1,106 @@
+//! `playhead tail`: the log's events as JSON lines, as they come.
+use super::{Context, Error, Outcome};
+use crate::cli::Tail;
+use crate::log_source::LogSource;
+use crate::terminal;
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
+use arrow_json::LineDelimitedWriter;
+use arrow_schema::{DataType, Field, Schema};
+use event::codec::{self, Place};
+use log::Entry;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the end of the log is looked at.
+const POLL_EVERY: Duration = Duration::from_millis(300);
+
+/// Prints until enough, the end (offline or asked for), or a signal.
+pub async fn run(context: Context, options: Tail) -> Result<Outcome, Error> {
+    terminal::init_logging("warn");
+    let source = LogSource::open(&context.config, &context.data()?).await?;
+    let printed = print(&context, &options, &source).await;
+    source.close().await;
+    printed.map(|()| Outcome::Right)
+}
+
+async fn print(context: &Context, options: &Tail, source: &LogSource) -> Result<(), Error> {
+    let mut left = options.events.unwrap_or(u64::MAX);
+    let bounds = source.bounds().await?;
+    if let Some(partition) = options.partition.filter(|partition| *partition as usize >= bounds.len()) {
+        return Err(format!("there is no partition {partition}: the log has {}", bounds.len()).into());
+    }
+    // Offline nothing more comes: what there is, from the start, is all there is to show.
+    let follow = source.is_running() && !options.no_follow;
+    let from_start = options.from_start || !follow;
+    let mut positions: Vec<u64> = bounds.iter().map(|held| if from_start { held.start } else { held.end }).collect();
+    let partitions =
+        (0u32..).zip(positions.iter_mut()).filter(|(p, _)| options.partition.is_none_or(|only| only == *p));
+    let mut partitions: Vec<(u32, &mut u64)> = partitions.collect();
+    while left > 0 {
+        let mut idle = true;
+        for (partition, position) in &mut partitions {
+            for entry in source.read(*partition, **position).await? {
+                **position = entry.offset + 1;
+                idle = false;
+                left -= print_record(context, &entry, left)?;
+            }
+        }
+        if idle && !follow {
+            return Ok(());
+        }
+        if idle {
+            tokio::time::sleep(POLL_EVERY).await;
+        }
+    }
+    Ok(())
+}
+
+/// Prints at most `most` rows; returns how many.
+fn print_record(context: &Context, entry: &Entry, most: u64) -> Result<u64, Error> {
+    let place = Place {
+        topic: &context.config.kafka.topic,
+        partition: entry.partition,
+        offset: entry.offset,
+        timestamp: entry.timestamp,
+    };
+    let decoded = codec::decode(&entry.record, place, context.config.events.bounds());
+    for dead in &decoded.dead {
+        terminal::note(format_args!(
+            "partition {} offset {}: does not decode: {}",
+            entry.partition, entry.offset, dead.reason
+        ));
+    }
+    let rows = decoded.batch.num_rows().min(usize::try_from(most).unwrap_or(usize::MAX));
+    if rows > 0 {
+        let mut writer = LineDelimitedWriter::new(Vec::new());
+        writer.write(&printable(&decoded.batch.slice(0, rows))?)?;
+        writer.finish()?;
+        terminal::say(String::from_utf8_lossy(&writer.into_inner()).trim_end());
+    }
+    Ok(rows as u64)
+}
+
+/// The batch with its ids as UUIDs.
+fn printable(batch: &RecordBatch) -> Result<RecordBatch, Error> {
+    let (mut fields, mut columns) = (Vec::new(), Vec::new());
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        if matches!(field.data_type(), DataType::FixedSizeBinary(16)) {
+            fields.push(Arc::new(Field::new(field.name(), DataType::Utf8, field.is_nullable())));
+            columns.push(uuids(column));
+        } else {
+            fields.push(field.clone());
+            columns.push(column.clone());
+        }
+    }
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+fn uuids(column: &ArrayRef) -> ArrayRef {
+    let ids = column.as_fixed_size_binary();
+    let text = (0..ids.len()).map(|row| {
+        let bytes = ids.is_valid(row).then(|| <[u8; 16]>::try_from(ids.value(row)).ok()).flatten()?;
+        Some(uuid::Uuid::from_bytes(bytes).to_string())
+    });
+    Arc::new(text.collect::<StringArray>())
+}

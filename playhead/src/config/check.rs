@@ -1,0 +1,58 @@
+//! What types can't say: bounds and combinations, each refusal with what to write instead.
+use super::Config;
+
+/// Most partitions: each costs a keyspace, a worker and a dedup window.
+const PARTITIONS_MAX: u32 = 1_024;
+
+/// `Err`: all that is wrong, a line each.
+pub fn check(config: &Config) -> Result<(), String> {
+    let mut wrong = Vec::new();
+    positive(config, &mut wrong);
+    if !config.ingest.listen.ip().is_loopback() && !config.ingest.allow_anonymous {
+        wrong.push(format!(
+            "ingest.listen = {} takes events from other machines, and there are no write keys: anyone could post; \
+             listen on 127.0.0.1, or say ingest.allow_anonymous = true",
+            config.ingest.listen
+        ));
+    }
+    if !config.kafka.brokers.is_empty() {
+        wrong.push("kafka.brokers: this build has the embedded log only; leave it empty".into());
+    }
+    if !config.lake.url.is_empty() {
+        wrong.push("lake.url: this build writes tables to DATA/lake only; leave it empty and set --data".into());
+    }
+    if config.kafka.topic.is_empty()
+        || !config.kafka.topic.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    {
+        wrong.push(format!("kafka.topic = {:?}: letters, digits, '.', '_' and '-' only", config.kafka.topic));
+    }
+    if config.kafka.partitions > PARTITIONS_MAX {
+        wrong.push(format!("kafka.partitions = {}: at most {PARTITIONS_MAX}", config.kafka.partitions));
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+}
+
+fn positive(config: &Config, wrong: &mut Vec<String>) {
+    let bounds: [(&str, u128); 17] = [
+        ("ingest.body_bytes_max", config.ingest.body_bytes_max as u128),
+        ("ingest.events_max", config.ingest.events_max as u128),
+        ("ingest.decompression_ratio_max", config.ingest.decompression_ratio_max as u128),
+        ("ingest.connections_max", config.ingest.connections_max as u128),
+        ("ingest.header_timeout_ms", config.ingest.header_timeout_ms.into()),
+        ("ingest.body_timeout_ms", config.ingest.body_timeout_ms.into()),
+        ("ingest.idle_timeout_ms", config.ingest.idle_timeout_ms.into()),
+        ("ingest.append_timeout_ms", config.ingest.append_timeout_ms.into()),
+        ("events.past_max_s", config.events.past_max_s.into()),
+        ("events.future_max_s", config.events.future_max_s.into()),
+        ("dedup.rows", config.dedup.rows as u128),
+        ("kafka.partitions", config.kafka.partitions.into()),
+        ("log.disk_bytes_max", config.log.disk_bytes_max.into()),
+        ("log.retention_ms", config.log.retention_ms.into()),
+        ("sink.flush_rows", config.sink.flush_rows as u128),
+        ("sink.flush_bytes", config.sink.flush_bytes as u128),
+        ("sink.flush_age_ms", config.sink.flush_age_ms.into()),
+    ];
+    wrong.extend(
+        bounds.iter().filter(|(_, value)| *value == 0).map(|(name, _)| format!("{name} = 0: must be at least 1")),
+    );
+}

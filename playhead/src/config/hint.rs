@@ -1,0 +1,50 @@
+//! Errors of the configuration in words: which field, in which file or variable, and what was probably meant.
+use figment::Error;
+use figment::error::Kind;
+
+/// Names further apart than this are no misspelling of each other (0: nothing alike, 1: the same).
+const ALIKE_MIN: f64 = 0.7;
+
+/// Every problem of `error`, a line each.
+pub fn explain(error: &Error) -> String {
+    error.clone().into_iter().map(|one| explain_one(&one)).collect::<Vec<_>>().join("\n")
+}
+
+fn explain_one(error: &Error) -> String {
+    let mut path = error.path.join(".");
+    let words = match &error.kind {
+        Kind::UnknownField(name, known) => {
+            // The path ends at the parent; from the environment it may hold the field already.
+            if error.path.last() != Some(name) {
+                path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            }
+            unknown_field(name, known)
+        }
+        kind => kind.to_string(),
+    };
+    match source(error, &path) {
+        Some(source) => format!("{source}: {path}: {words}"),
+        None => format!("{path}: {words}"),
+    }
+}
+
+fn unknown_field(name: &str, known: &[&str]) -> String {
+    let closest = known
+        .iter()
+        .map(|candidate| (strsim::jaro_winkler(name, candidate), *candidate))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(alike, _)| *alike >= ALIKE_MIN);
+    match closest {
+        Some((_, candidate)) => format!("unknown field, did you mean `{candidate}`?"),
+        None => format!("unknown field, expected one of {}", known.join(", ")),
+    }
+}
+
+fn source(error: &Error, path: &str) -> Option<String> {
+    let metadata = error.metadata.as_ref()?;
+    match &metadata.source {
+        Some(source) => Some(source.to_string()),
+        // The provider of the environment has no source, only a name.
+        None => Some(format!("environment variable PLAYHEAD_{}", path.to_uppercase().replace('.', "__"))),
+    }
+}

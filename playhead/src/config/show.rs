@@ -1,0 +1,33 @@
+//! The configuration as TOML, with secrets hidden.
+use super::Config;
+use std::collections::BTreeMap;
+
+/// What stands in the place of a secret.
+const HIDDEN: &str = "***";
+/// A property whose name has one of these is a secret.
+const SECRET_WORDS: [&str; 6] = ["password", "secret", "token", "credential", "key", "jaas"];
+
+/// All settings as a TOML document that `load` reads back.
+pub fn to_toml(config: &Config) -> String {
+    match toml::to_string_pretty(&shown(config)) {
+        Ok(text) => text,
+        Err(error) => unreachable!("every setting is a TOML value: {error}"),
+    }
+}
+
+/// The same settings, with secrets hidden.
+pub fn shown(config: &Config) -> Config {
+    let mut shown = config.clone();
+    hide(&mut shown.kafka.properties);
+    hide(&mut shown.lake.options);
+    shown
+}
+
+fn hide(properties: &mut BTreeMap<String, String>) {
+    for (name, value) in properties {
+        let name = name.to_lowercase();
+        if SECRET_WORDS.iter().any(|word| name.contains(word)) {
+            *value = HIDDEN.into();
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The data directory: its folders and the version of their layout.
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Version of the layout of `DATA`. A newer one is refused in words, never misread.
+const LAYOUT_VERSION: u32 = 1;
+
+/// Where log and lake live on this machine.
+#[derive(Debug, Clone)]
+pub struct DataDir {
+    root: PathBuf,
+}
+
+/// Why a data directory can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Made by a newer build.
+    #[error(
+        "{dir} has layout version {found}, this build knows {LAYOUT_VERSION}: use the playhead that made it, or a newer one"
+    )]
+    Newer {
+        /// The directory.
+        dir: String,
+        /// Its version.
+        found: u32,
+    },
+    /// The file VERSION is not a number.
+    #[error("{0} is not a version number: this is no data directory of playhead, or it is damaged")]
+    Unreadable(String),
+    /// Something else lies there.
+    #[error("{0} is not empty and has no VERSION: choose another --data directory")]
+    Foreign(String),
+    /// No data directory.
+    #[error("{0} is no data directory yet: `playhead up` makes one, or name another with --data")]
+    Absent(String),
+    /// Disk trouble.
+    #[error("{0}: {1}")]
+    Io(String, std::io::Error),
+}
+
+/// The running node, as it tells other commands: `DATA/node.json`. Stale after a kill; the log's lock is the truth.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunningNode {
+    /// Process id.
+    pub pid: u32,
+    /// Address that takes events.
+    pub listen: String,
+    /// Admin address.
+    pub admin: String,
+}
+
+impl DataDir {
+    /// The directory, which must be one of ours already.
+    pub fn open(root: &Path) -> Result<DataDir, Error> {
+        let dir = DataDir { root: root.to_path_buf() };
+        match std::fs::read_to_string(dir.version_file()) {
+            Ok(text) => dir.check_version(&text).map(|()| dir),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(Error::Absent(root.display().to_string()))
+            }
+            Err(error) => Err(Error::Io(dir.version_file().display().to_string(), error)),
+        }
+    }
+
+    /// The directory, made when it is absent or empty.
+    pub fn open_or_create(root: &Path) -> Result<DataDir, Error> {
+        match DataDir::open(root) {
+            Err(Error::Absent(_)) => {}
+            opened => return opened,
+        }
+        let dir = DataDir { root: root.to_path_buf() };
+        let io = |error| Error::Io(root.display().to_string(), error);
+        std::fs::create_dir_all(root).map_err(io)?;
+        // Written aside and renamed, so that a kill leaves no empty VERSION; its leftover is nobody else's file.
+        let aside = root.join("VERSION.new");
+        for entry in std::fs::read_dir(root).map_err(io)? {
+            if entry.map_err(io)?.path() != aside {
+                return Err(Error::Foreign(root.display().to_string()));
+            }
+        }
+        std::fs::write(&aside, format!("{LAYOUT_VERSION}\n")).map_err(io)?;
+        sync(&aside).and_then(|()| std::fs::rename(&aside, dir.version_file())).map_err(io)?;
+        // The version must be there before anything it describes.
+        sync(root).map_err(io)?;
+        Ok(dir)
+    }
+
+    fn check_version(&self, text: &str) -> Result<(), Error> {
+        let found: u32 =
+            text.trim().parse().map_err(|_| Error::Unreadable(self.version_file().display().to_string()))?;
+        if found > LAYOUT_VERSION {
+            return Err(Error::Newer { dir: self.root.display().to_string(), found });
+        }
+        Ok(())
+    }
+
+    fn version_file(&self) -> PathBuf {
+        self.root.join("VERSION")
+    }
+
+    /// `DATA/log`: the embedded log.
+    pub fn log(&self) -> PathBuf {
+        self.root.join("log")
+    }
+
+    /// `DATA/lake/NAME`: a table.
+    pub fn table(&self, name: &str) -> PathBuf {
+        self.root.join("lake").join(name)
+    }
+
+    fn node_file(&self) -> PathBuf {
+        self.root.join("node.json")
+    }
+
+    /// Tells other commands where this process listens.
+    pub fn announce(&self, node: &RunningNode) -> Result<(), Error> {
+        let io = |error| Error::Io(self.node_file().display().to_string(), error);
+        let text = serde_json::to_vec(node).map_err(|error| io(error.into()))?;
+        // Written aside and renamed: a reader never sees half of it.
+        let aside = self.root.join(format!("node.json.{}", node.pid));
+        std::fs::write(&aside, text).and_then(|()| std::fs::rename(&aside, self.node_file())).map_err(io)
+    }
+
+    /// Takes the announcement back.
+    pub fn retract(&self) {
+        let _ = std::fs::remove_file(self.node_file());
+    }
+
+    /// What a node announced here, if one did.
+    pub fn announced(&self) -> Option<RunningNode> {
+        serde_json::from_slice(&std::fs::read(self.node_file()).ok()?).ok()
+    }
+}
+
+fn sync(path: &Path) -> std::io::Result<()> {
+    std::fs::File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_of_a_newer_version_is_refused_in_words() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("VERSION"), "2\n").unwrap();
+        let error = DataDir::open_or_create(temp.path()).unwrap_err();
+        assert!(matches!(error, Error::Newer { found: 2, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_directory_of_somebody_else_is_left_alone() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("thesis.tex"), "x").unwrap();
+        assert!(matches!(DataDir::open_or_create(temp.path()), Err(Error::Foreign(_))));
+        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_was_made_is_opened_again() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().join("data");
+        assert!(matches!(DataDir::open(&root), Err(Error::Absent(_))));
+        DataDir::open_or_create(&root).unwrap();
+        assert_eq!(DataDir::open(&root).unwrap().log(), root.join("log"));
+    }
+}

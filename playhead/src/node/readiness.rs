@@ -1,0 +1,53 @@
+//! Whether the node is ready, and if not, which role says why.
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+
+/// What each role said last. Ready: every one of them is.
+pub struct Readiness {
+    roles: Mutex<BTreeMap<&'static str, Result<(), String>>>,
+    ready: watch::Sender<bool>,
+}
+
+impl Readiness {
+    /// Nothing is ready at first.
+    pub fn new(roles: impl IntoIterator<Item = &'static str>) -> Self {
+        let roles = roles.into_iter().map(|role| (role, Err("starting".to_owned()))).collect();
+        Readiness { roles: Mutex::new(roles), ready: watch::Sender::new(false) }
+    }
+
+    /// What a role is given to say how it is.
+    pub fn reporter(self: &Arc<Self>, role: &'static str) -> Arc<dyn Fn(Result<(), String>) + Send + Sync> {
+        let readiness = Arc::clone(self);
+        Arc::new(move |state| readiness.set(role, state))
+    }
+
+    fn set(&self, role: &'static str, state: Result<(), String>) {
+        let mut roles = self.roles.lock().unwrap_or_else(PoisonError::into_inner);
+        match (roles.get(role), &state) {
+            (before, now) if before == Some(now) => {}
+            (_, Ok(())) => tracing::info!(role, "ready"),
+            (Some(Ok(())), Err(reason)) => tracing::warn!(role, reason, "no longer ready"),
+            (_, Err(reason)) => tracing::info!(role, reason, "not ready yet"),
+        }
+        roles.insert(role, state);
+        self.ready.send_replace(roles.values().all(Result::is_ok));
+    }
+
+    /// From now on not ready: load balancers should look elsewhere.
+    pub fn stopping(&self) {
+        self.set("node", Err("stopping".into()));
+    }
+
+    /// The roles that aren't ready, with their reasons.
+    pub fn unready(&self) -> BTreeMap<&'static str, String> {
+        let roles = self.roles.lock().unwrap_or_else(PoisonError::into_inner);
+        roles.iter().filter_map(|(role, state)| Some((*role, state.as_ref().err()?.clone()))).collect()
+    }
+
+    /// Returns when everything is ready.
+    pub async fn wait(&self) {
+        // The sender lives in self, so this can't fail.
+        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+    }
+}

@@ -1,0 +1,58 @@
+//! What people see: log lines, errors, progress. Standard output belongs to results, standard error to the rest.
+use indicatif::{ProgressBar, ProgressStyle};
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+
+/// Logs go to standard error: readable lines on a terminal, JSON otherwise. `RUST_LOG` sets what is shown.
+pub fn init_logging(default_level: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        EnvFilter::new(format!("{default_level},delta_kernel=warn,deltalake_core=warn,object_store=warn,hyper=warn,fjall=warn,lsm_tree=warn"))
+    });
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second call (tests, demo) keeps the first subscriber: that is not an error.
+    if std::io::stderr().is_terminal() {
+        let _ = builder.with_target(false).try_init();
+    } else {
+        let _ = builder.json().flatten_event(true).try_init();
+    }
+}
+
+/// A line of a result.
+pub fn say(line: impl Display) {
+    // A reader that went away (`| head`) is no error of ours.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// The result of `--json`: one object on the last line.
+pub fn say_json(value: &impl serde::Serialize) {
+    match serde_json::to_string(value) {
+        Ok(line) => say(line),
+        Err(error) => complain(&format_args!("the result can't be written as JSON: {error}")),
+    }
+}
+
+/// A line for the person at the terminal, beside the result.
+pub fn note(line: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// An error that ends a command.
+pub fn complain(error: &dyn Display) {
+    let _ = writeln!(std::io::stderr(), "playhead: {error}");
+}
+
+/// A progress bar of `length` steps on a terminal, nothing elsewhere.
+pub fn progress(length: u64, what: &'static str) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(length);
+    if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len} {msg} ({eta})") {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_prefix(what);
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar
+}

@@ -1,0 +1,104 @@
+//! The audit finds damage: each test breaks the lake in one way and sees it named.
+use super::node::{self, Node, audit};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// A stopped node whose lake holds `rows` events.
+fn lake_of(rows: usize, data: &Path) {
+    let node = Node::new(data);
+    let events: Vec<String> = (0..rows).map(|row| node::event(&node::id(), &format!("s{row}"))).collect();
+    let (status, body) = node.post("application/x-ndjson", events.join("\n").as_bytes());
+    assert_eq!(status, 200, "{body}");
+    node.stop();
+}
+
+fn parquet_files(data: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for date in std::fs::read_dir(data.join("lake/events")).unwrap().flatten() {
+        if date.file_name().to_string_lossy().starts_with("event_date=") {
+            files.extend(std::fs::read_dir(date.path()).unwrap().flatten().map(|file| file.path()));
+        }
+    }
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "parquet"));
+    files
+}
+
+fn finding(report: &Value) -> String {
+    report["findings"].to_string()
+}
+
+#[test]
+fn an_untouched_lake_is_exact() {
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    lake_of(50, &data);
+    let (code, report) = audit(&data, None);
+    assert_eq!((code, &report["ok"], &report["rows"]), (0, &true.into(), &50.into()), "{report}");
+    let compared: u64 =
+        report["partitions"].as_array().unwrap().iter().map(|p| p["records_compared"].as_u64().unwrap()).sum();
+    assert!(compared > 0, "{report}");
+}
+
+#[test]
+fn a_file_that_is_gone_is_named_and_its_rows_are_gaps() {
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    lake_of(50, &data);
+    let file = parquet_files(&data).pop().unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let (code, report) = audit(&data, None);
+    assert_eq!((code, &report["files_wrong"]), (1, &1.into()), "{report}");
+    assert!(finding(&report).contains(file.file_name().unwrap().to_str().unwrap()), "{report}");
+    assert!(report["gaps"].as_u64().unwrap() > 0, "{report}");
+}
+
+#[test]
+fn an_acknowledged_id_that_is_nowhere_is_missing() {
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    lake_of(5, &data);
+    let acked = temp.path().join("acked.txt");
+    let id = node::id();
+    std::fs::write(&acked, format!("{id}\n")).unwrap();
+    let (code, report) = audit(&data, Some(&acked));
+    assert_eq!((code, &report["missing"]), (1, &1.into()), "{report}");
+    assert!(finding(&report).contains(&id), "{report}");
+}
+
+#[test]
+fn a_commit_that_is_undone_leaves_the_log_ahead_and_a_log_that_is_wiped_leaves_the_lake_ahead() {
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    lake_of(20, &data);
+    std::fs::remove_dir_all(data.join("log")).unwrap();
+    let (code, report) = audit(&data, None);
+    assert_eq!(code, 1, "{report}");
+    assert!(finding(&report).contains("not the log that the lake was written from"), "{report}");
+}
+
+#[test]
+fn a_file_that_is_added_twice_is_found_by_keys_and_by_places() {
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    lake_of(20, &data);
+    // A commit by hand that adds a copy of a file: what a writer without compare-and-swap would do.
+    let file = parquet_files(&data).pop().unwrap();
+    let copy = file.with_file_name("part-copy.parquet");
+    std::fs::copy(&file, &copy).unwrap();
+    let log = data.join("lake/events/_delta_log");
+    let mut commits: Vec<PathBuf> = std::fs::read_dir(&log).unwrap().flatten().map(|entry| entry.path()).collect();
+    commits.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    commits.sort();
+    let name = file.file_name().unwrap().to_str().unwrap();
+    let add = commits
+        .iter()
+        .flat_map(|path| std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
+        .find(|line| line.starts_with("{\"add\"") && line.contains(name))
+        .unwrap();
+    let next = log.join(format!("{:020}.json", commits.len()));
+    std::fs::write(next, add.replace(name, "part-copy.parquet") + "\n").unwrap();
+    let (code, report) = audit(&data, None);
+    assert_eq!(code, 1, "{report}");
+    assert!(report["duplicates"].as_u64().unwrap() > 0, "{report}");
+    assert!(finding(&report).contains("more than once") && finding(&report).contains("same place"), "{report}");
+}

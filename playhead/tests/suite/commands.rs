@@ -1,0 +1,121 @@
+//! Commands as people and scripts use them: output, exit codes, words.
+use super::node::{self, Node, playhead, result};
+use std::path::Path;
+use std::process::Command;
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn the_demo_is_exact() {
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("demo");
+    let output = playhead(&data).args(["demo", "--json", "--seconds", "5", "--viewers", "300"]).output().unwrap();
+    let (code, report) = result(&output);
+    assert_eq!((code, &report["exact"], &report["missing"]), (0, &true.into(), &0.into()), "{report}");
+    assert_eq!(report["duplicates_in_lake"], 0);
+    assert!(report["in_lake"].as_u64().unwrap() > 300, "{report}");
+    assert_eq!(report["in_lake"], report["acknowledged_ids"]);
+    let again = playhead(&data).args(["demo", "--seconds", "1"]).output().unwrap();
+    assert_eq!(again.status.code(), Some(2));
+    assert!(text(&again.stderr).contains("not empty"), "{}", text(&again.stderr));
+}
+
+#[test]
+fn one_event_posted_is_seen_by_tail_status_and_audit_while_the_node_runs() {
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    let node = Node::new(&data);
+    let id = node::id();
+    let (status, body) = node.post("application/json", node::event(&id, "s1").as_bytes());
+    assert_eq!(status, 200, "{body}");
+    let receipt: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((&receipt["accepted"], &receipt["ack"]), (&1.into(), &"disk".into()));
+
+    let tail = playhead(&data).args(["tail", "--from-start", "-n", "1"]).output().unwrap();
+    let line: serde_json::Value = serde_json::from_str(text(&tail.stdout).trim()).unwrap();
+    assert_eq!((&line["event_id"], &line["custom"]["note"]), (&id.clone().into(), &"custom".into()), "{line}");
+
+    let (code, report) = node::audit(&data, None);
+    assert_eq!((code, &report["rows"]), (0, &1.into()), "{report}");
+    let (_, status) = result(&playhead(&data).args(["status", "--json"]).output().unwrap());
+    assert_eq!((&status["running"], &status["events"]["rows"]), (&true.into(), &1.into()), "{status}");
+    assert_eq!(node.admin("/healthz").0, 200);
+    assert_eq!(node.admin("/readyz").0, 200);
+    let (_, metrics) = node.admin("/metrics");
+    assert!(metrics.contains("playhead_ingest_events_total"), "{metrics}");
+    assert!(metrics.contains("playhead_sink_rows_total"), "{metrics}");
+    node.stop();
+    let (_, status) = result(&playhead(&data).args(["status", "--json"]).output().unwrap());
+    assert_eq!(status["running"], false);
+}
+
+#[test]
+fn a_second_node_on_the_same_directory_is_refused_in_words() {
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    let node = Node::new(&data);
+    let second = playhead(&data).args(["up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).output().unwrap();
+    assert_eq!(second.status.code(), Some(2));
+    let words = text(&second.stderr);
+    assert!(words.contains("in use by another process") && words.contains(&node.pid().to_string()), "{words}");
+}
+
+#[test]
+fn an_address_that_is_taken_is_named_with_its_option() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = Node::new(&temp.path().join("data"));
+    let other = temp.path().join("other");
+    let second = playhead(&other).args(["up", "--listen", &node.listen, "--admin", "127.0.0.1:0"]).output().unwrap();
+    assert_eq!(second.status.code(), Some(2));
+    assert!(text(&second.stderr).contains("--listen"), "{}", text(&second.stderr));
+}
+
+#[test]
+fn listening_to_the_world_by_option_is_refused_as_by_file() {
+    let temp = tempfile::tempdir().unwrap();
+    let output = playhead(&temp.path().join("data")).args(["up", "--listen", "0.0.0.0:0"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("ingest.allow_anonymous"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn commands_say_what_is_wrong_with_a_directory_that_is_not_there() {
+    let temp = tempfile::tempdir().unwrap();
+    for command in ["audit", "tail", "status"] {
+        let output = playhead(&temp.path().join("nothing")).arg(command).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{command}");
+        assert!(text(&output.stderr).contains("no data directory yet"), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn the_configuration_is_checked_and_shown() {
+    let temp = tempfile::tempdir().unwrap();
+    let file = temp.path().join("playhead.toml");
+    let run =
+        |arguments: &[&str]| Command::new(node::PLAYHEAD).current_dir(temp.path()).args(arguments).output().unwrap();
+    assert_eq!(run(&["config", "check"]).status.code(), Some(0));
+    std::fs::write(&file, "[sink]\nflush_rowz = 5\n").unwrap();
+    let wrong = run(&["config", "check"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(text(&wrong.stderr).contains("did you mean `flush_rows`"), "{}", text(&wrong.stderr));
+    std::fs::write(&file, "[sink]\nflush_rows = 5\n").unwrap();
+    let shown = run(&["config", "show"]);
+    assert!(text(&shown.stdout).contains("flush_rows = 5"), "{}", text(&shown.stdout));
+    let absent = run(&["--config", "elsewhere.toml", "config", "check"]);
+    assert_eq!(absent.status.code(), Some(2));
+}
+
+#[test]
+fn completions_name_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output =
+            Command::new(node::PLAYHEAD).args(["completions", shell]).current_dir(Path::new("/")).output().unwrap();
+        let script = text(&output.stdout);
+        for command in ["up", "load", "demo", "audit", "tail", "status", "config"] {
+            assert!(script.contains(command), "{shell} lacks {command}");
+        }
+    }
+}

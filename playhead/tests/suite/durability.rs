@@ -1,0 +1,157 @@
+//! SIGKILL leaves the page cache alive, so it proves nothing of a power loss. Here the order of the system calls does:
+//! strace watches a node, and each answer and each commit must come after the fsync that makes it true.
+use super::node::{self, start_within};
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// A traced process is slow.
+const READY_MAX: Duration = Duration::from_secs(90);
+const CALLS: &str = "trace=fsync,fdatasync,sync_file_range,write,writev,sendto,sendmsg,recvfrom,read,link,linkat,rename,renameat,renameat2,openat";
+
+/// One finished system call.
+struct Call {
+    name: String,
+    /// Arguments and result, with the paths of descriptors (`strace -y`).
+    text: String,
+    /// Position of its start and of its end in the trace.
+    started: usize,
+    ended: usize,
+}
+
+#[allow(clippy::disallowed_methods, reason = "CI must not skip what a laptop may")]
+fn strace_is_here() -> bool {
+    let here = Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success());
+    assert!(here || std::env::var("CI").is_err(), "strace is missing: scripts/setup installs it");
+    here
+}
+
+/// Traces a node through three POSTs and a clean stop.
+fn trace(data: &Path, file: &Path) -> Vec<Call> {
+    let mut command = Command::new("strace");
+    command.args(["-f", "-y", "-s", "64", "-e", CALLS, "-o"]).arg(file).arg(node::PLAYHEAD).arg("--data").arg(data);
+    command.env("RUST_LOG", "warn").env("PLAYHEAD_SINK__FLUSH_AGE_MS", "300").current_dir(data.parent().unwrap());
+    let node = start_within(command, data, "127.0.0.1:0", "127.0.0.1:0", READY_MAX);
+    for _ in 0..3 {
+        let (status, body) = node.post("application/json", node::event(&node::id(), "s1").as_bytes());
+        assert_eq!(status, 200, "{body}");
+        node::pause(Duration::from_millis(700));
+    }
+    // The node is strace's child, and strace passes no signal on.
+    let announced = std::fs::read_to_string(data.join("node.json")).unwrap();
+    let pid: serde_json::Value = serde_json::from_str(&announced).unwrap();
+    node::signal(u32::try_from(pid["pid"].as_u64().unwrap()).unwrap(), "TERM");
+    node.wait();
+    parse(&std::fs::read_to_string(file).unwrap())
+}
+
+fn parse(trace: &str) -> Vec<Call> {
+    let mut begun: HashMap<String, (usize, String)> = HashMap::new();
+    let mut calls = Vec::new();
+    for (position, line) in trace.lines().enumerate() {
+        let Some((thread, rest)) = line.split_once(' ') else { continue };
+        let rest = rest.trim_start();
+        if let Some(head) = rest.strip_suffix("<unfinished ...>") {
+            begun.insert(thread.to_owned(), (position, head.to_owned()));
+            continue;
+        }
+        let (started, text) = match rest.strip_prefix("<... ").and_then(|tail| tail.split_once(" resumed>")) {
+            Some((_, tail)) => match begun.remove(thread) {
+                Some((started, head)) => (started, head + tail),
+                None => continue,
+            },
+            None => (position, rest.to_owned()),
+        };
+        if let Some((name, _)) = text.split_once('(') {
+            calls.push(Call { name: name.to_owned(), text: text.clone(), started, ended: position });
+        }
+    }
+    calls
+}
+
+fn is_sync(call: &Call) -> bool {
+    matches!(call.name.as_str(), "fsync" | "fdatasync") && call.text.trim_end().ends_with("= 0")
+}
+
+fn is_send(call: &Call) -> bool {
+    matches!(call.name.as_str(), "sendto" | "sendmsg" | "write" | "writev")
+}
+
+fn is_publish(call: &Call) -> bool {
+    matches!(call.name.as_str(), "link" | "linkat" | "rename" | "renameat" | "renameat2")
+}
+
+#[test]
+fn an_answer_leaves_only_after_the_fsync_of_the_log() {
+    if !strace_is_here() {
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    let calls = trace(&data, &temp.path().join("trace.txt"));
+    let log = data.join("log").display().to_string();
+    let requests: Vec<usize> = calls
+        .iter()
+        .filter(|call| matches!(call.name.as_str(), "recvfrom" | "read") && call.text.contains("POST /v1/events"))
+        .map(|call| call.ended)
+        .collect();
+    let answers: Vec<&Call> =
+        calls.iter().filter(|call| is_send(call) && call.text.contains("\"HTTP/1.1 200")).collect();
+    assert_eq!(requests.len(), 3, "the trace must show the requests");
+    for request in requests {
+        let answer = answers.iter().find(|answer| answer.started > request).expect("an answer after the request");
+        let synced = calls.iter().any(|call| {
+            is_sync(call) && call.text.contains(&log) && call.started > request && call.ended < answer.started
+        });
+        assert!(synced, "answered without an fsync of {log} between request and answer");
+    }
+}
+
+#[test]
+fn a_commit_becomes_visible_only_after_its_files_and_itself_are_synced() {
+    if !strace_is_here() {
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    let calls = trace(&data, &temp.path().join("trace.txt"));
+    let table = data.join("lake/events").display().to_string();
+    let mut commits = 0;
+    for (position, publish) in calls.iter().enumerate().filter(|(_, call)| is_publish(call)) {
+        let Some((source, target)) = paths(publish) else { continue };
+        if !target.starts_with(&table) || !(target.ends_with(".json") || target.ends_with(".parquet")) {
+            continue;
+        }
+        let synced =
+            calls.iter().any(|call| is_sync(call) && call.text.contains(&source) && call.ended < publish.started);
+        assert!(synced, "{target} became visible before its bytes were synced");
+        let folder = Path::new(&target).parent().unwrap().display().to_string();
+        let after = calls[position..].iter().find(|call| is_sync(call) && call.text.contains(&format!("<{folder}>")));
+        let folder_synced = after.expect("the folder is synced after the link").ended;
+        if target.ends_with(".json") && target.contains("_delta_log/") {
+            commits += 1;
+            // Every data file that was published before this commit is durable by name, too, before it.
+            let late = calls
+                .iter()
+                .filter(|call| is_publish(call) && call.ended < publish.started)
+                .filter_map(paths)
+                .any(|(_, file)| {
+                    let folder = Path::new(&file).parent().unwrap().display().to_string();
+                    file.ends_with(".parquet")
+                        && !calls.iter().any(|call| {
+                            is_sync(call) && call.text.contains(&format!("<{folder}>")) && call.ended < publish.started
+                        })
+                });
+            assert!(!late, "{target} was committed before the folder of its data files was synced");
+        }
+        assert!(folder_synced > publish.ended);
+    }
+    assert!(commits >= 2, "the trace must show the table's making and a flush, it shows {commits} commits");
+}
+
+/// Both paths of a link or rename.
+fn paths(call: &Call) -> Option<(String, String)> {
+    let mut quoted = call.text.split('"').skip(1).step_by(2);
+    Some((quoted.next()?.to_owned(), quoted.next()?.to_owned()))
+}
