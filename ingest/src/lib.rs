@@ -1,58 +1,52 @@
-//! HTTP to the log: decode, route, batch, append, answer.
+//! The event edge: HTTP to the log. Decode, route, batch, append, answer.
+//!
+//! Promise: a 2xx is sent only when every accepted event is durable in the log; everything is bounded ([`limits`],
+//! [`Config`]); at a bound the client gets 408, 413 or 503, and an acknowledged event is never the one that is dropped.
+//! Not for TLS, authentication, health or metrics endpoints: a proxy ends TLS, the node's admin server has the others.
+//!
+//! ```text
+//!            accept          edge             body            events              partition_worker
+//! client ──▶ cap,      ──▶ path,      ──▶ deadline,   ──▶ decode, route ──▶ batching ──▶ encode ──▶ log::Writer
+//!            deadlines      CORS           inflate,         by session        (fills while one        │
+//!   ▲                                      budget                             is under way)           │
+//!   └──── receipt: 200 | 204 ◀── all durable ◀────────── outcome of each batch ◀──────────────────────┘
+//!   └──── problem: 4xx | 503 ◀── refused, failed, too late
+//! ```
+mod accept;
+mod batching;
+mod body;
+mod budget;
+mod config;
+mod cors;
+mod deadline_stream;
+mod decompression;
+mod edge;
+mod events;
+mod instruments;
+pub mod limits;
+mod partition_worker;
+pub mod problem;
+mod readiness;
+mod receipt;
+
+use crate::accept::Acceptor;
+use crate::batching::Bounds;
+use crate::body::Bodies;
+use crate::edge::Edge;
+use crate::instruments::Instruments;
+use crate::partition_worker::{Partition, Worker};
+use crate::readiness::Readiness;
+pub use config::Config;
 use event::clock::Clock;
 use event::decode::TimeBounds;
-use log::Writer;
-use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
+use event::limits::RECORD_BYTES_MAX;
+use log::{AppendError, Writer};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
-
-/// Settings `[ingest]`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Address of the event edge.
-    pub listen: SocketAddr,
-    /// Listen beyond loopback without write keys.
-    pub allow_anonymous: bool,
-    /// Largest body after decompression.
-    pub body_bytes_max: usize,
-    /// Most events in one body.
-    pub events_max: usize,
-    /// Largest ratio of decompressed to compressed bytes.
-    pub decompression_ratio_max: usize,
-    /// Most connections open at once.
-    pub connections_max: usize,
-    /// A request's headers must be there within this.
-    pub header_timeout_ms: u64,
-    /// A request's body must be there within this.
-    pub body_timeout_ms: u64,
-    /// A connection without a request is closed after this.
-    pub idle_timeout_ms: u64,
-    /// How long a request waits for its batch to be durable before it gets 503.
-    pub append_timeout_ms: u64,
-    /// Wait at least this long for a batch to fill; 0: batches clock themselves.
-    pub linger_ms: u64,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            allow_anonymous: false,
-            body_bytes_max: 4 << 20,
-            events_max: 10_000,
-            decompression_ratio_max: 100,
-            connections_max: 10_000,
-            header_timeout_ms: 10_000,
-            body_timeout_ms: 30_000,
-            idle_timeout_ms: 75_000,
-            append_timeout_ms: 10_000,
-            linger_ms: 0,
-        }
-    }
-}
 
 /// Tells the node whether this role is ready: `Err` says in words why not.
 pub type Report = Arc<dyn Fn(Result<(), String>) + Send + Sync>;
@@ -78,14 +72,110 @@ pub struct Parts {
 pub enum Error {
     /// The log has stopped: the process must too.
     #[error(transparent)]
-    Log(#[from] log::AppendError),
+    Log(#[from] AppendError),
     /// The listener failed.
     #[error("listener failed: {0}")]
     Listener(String),
+    /// The settings can't work.
+    #[error("{0}")]
+    Config(String),
+    /// A worker of a partition panicked: a bug.
+    #[error("a partition's worker ended: {0}")]
+    Worker(String),
 }
 
-/// Serves until `shutdown`; then stops accepting, answers what was accepted, and returns.
+/// Serves until `shutdown`; then stops accepting, answers what was accepted, and returns. Returns `Err` by itself when
+/// the log or the listener is broken, after the requests under way got their 503.
+///
+/// Install the metrics recorder before.
 pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) -> Result<(), Error> {
-    let _ = (config, parts, shutdown);
-    unimplemented!()
+    let address = parts.listener.local_addr().map_err(|error| Error::Listener(error.to_string()))?;
+    config.check(address).map_err(Error::Config)?;
+    let instruments = Arc::new(Instruments::new());
+    let readiness = Arc::new(Readiness::begin(parts.report));
+    let (partitions, mut workers) = start_workers(&config, &parts.writer, &instruments, &readiness);
+    let drain_timeout = Duration::from_millis(config.drain_timeout_ms);
+    let edge = Arc::new(Edge {
+        bodies: Bodies::new(&config),
+        config,
+        partitions: partitions.clone(),
+        writer: parts.writer,
+        clock: parts.clock,
+        bounds: parts.bounds,
+        random_id: parts.random_id,
+        instruments,
+    });
+    tracing::info!(%address, partitions = partitions.len(), "event edge is listening");
+
+    let stop = shutdown.child_token();
+    // The accept loop ends with this future, also when it is dropped.
+    let _stop_on_drop = stop.clone().drop_guard();
+    let accepting = tokio::spawn(Acceptor::new(edge, stop.clone()).run(parts.listener));
+    let failed = supervise(&mut workers, &readiness, &stop).await;
+    readiness.stop();
+    stop.cancel();
+    let drained_by = Instant::now() + drain_timeout;
+    let accepted = accepting.await.unwrap_or_else(|error| Err(Error::Listener(error.to_string())));
+    for partition in &partitions {
+        partition.close();
+    }
+    // What is left in the batches nobody waits for but a client's retry: a log that hangs gets what time is left.
+    let appended_by = drained_by.max(Instant::now() + limits::LAST_APPENDS_TIME_MIN);
+    if timeout_at(appended_by, all_ended(&mut workers)).await.is_err() {
+        tracing::warn!("appends are abandoned: the log did not answer in time, and nobody waits for them");
+        workers.shutdown().await;
+    }
+    failed.map_or(accepted, Err)
+}
+
+type Workers = JoinSet<Result<(), AppendError>>;
+
+fn start_workers(
+    config: &Config,
+    writer: &Arc<dyn Writer>,
+    instruments: &Arc<Instruments>,
+    readiness: &Arc<Readiness>,
+) -> (Vec<Arc<Partition>>, Workers) {
+    let bounds = Bounds {
+        record_bytes_max: RECORD_BYTES_MAX,
+        waiting_max: limits::BATCHES_WAITING_MAX,
+        linger: Duration::from_millis(config.linger_ms),
+    };
+    let partitions: Vec<_> = (0..writer.partitions()).map(|number| Arc::new(Partition::new(number, bounds))).collect();
+    let mut workers = JoinSet::new();
+    for partition in &partitions {
+        let worker = Worker {
+            partition: partition.clone(),
+            writer: writer.clone(),
+            instruments: instruments.clone(),
+            readiness: readiness.clone(),
+        };
+        workers.spawn(worker.run());
+    }
+    (partitions, workers)
+}
+
+/// Waits until told to stop (`None`) or until a worker ends, which it never does by itself but in failure.
+async fn supervise(workers: &mut Workers, readiness: &Readiness, stop: &CancellationToken) -> Option<Error> {
+    let mut ticks = interval(limits::UNREADY_TIME / 5);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            Some(ended) = workers.join_next() => return Some(worker_error(ended)),
+            _ = ticks.tick() => readiness.expire(Instant::now()),
+        }
+    }
+}
+
+fn worker_error(ended: Result<Result<(), AppendError>, JoinError>) -> Error {
+    match ended {
+        Ok(Err(error)) => Error::Log(error),
+        Ok(Ok(())) => Error::Worker("without being told to".to_owned()),
+        Err(error) => Error::Worker(error.to_string()),
+    }
+}
+
+async fn all_ended(workers: &mut Workers) {
+    while workers.join_next().await.is_some() {}
 }
