@@ -1,4 +1,16 @@
 //! A durable, partitioned log: one trait, several kinds (embedded, memory; Kafka joins them).
+//!
+//! Promise: what [`Writer::append`] answered with `Ok` is durable, as [`Writer::ack`] says where; a [`Reader`] sees
+//! nothing that is not; offsets of a partition grow by one and are never given twice; nothing is dropped that a named
+//! reader has not released. The same suite of tests runs over every kind.
+//!
+//! Not for: finding records by anything but offset and time, nor for knowing what is in them.
+//!
+//! ```text
+//!  ingest ─▶ Writer ─▶ partition 0: 0 1 2 3 ... ─▶ Reader (sink) ──▶ releases ─┐
+//!                      partition 1: 0 1 2 ...   ─▶ Reader (tail)               ▼
+//!                                   └──────────── retention drops ◀────────────┘
+//! ```
 use async_trait::async_trait;
 use event::clock::Micros;
 use event::limits::RECORD_BYTES_MAX;

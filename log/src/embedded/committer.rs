@@ -58,12 +58,11 @@ fn stop(core: &Core, reason: &str) {
 fn commit(core: &Core, write: impl FnOnce(&mut Commit<'_>)) -> Result<(), String> {
     let store = core.store.read().unwrap_or_else(|poisoned| poisoned.into_inner());
     let Some(store) = store.as_ref() else { return Err("log is closed".into()) };
-    let failed = |error: fjall::Error| format!("write to {} failed: {error}", core.dir);
-    store.wait_for_room().map_err(failed)?;
+    store.wait_for_room().map_err(|reason| format!("{} can't take more: {reason}", core.dir))?;
     let started = Instant::now();
     let mut commit = Store::commit(store);
     write(&mut commit);
-    commit.sync().map_err(failed)?;
+    commit.sync().map_err(|error| format!("write to {} failed: {error}", core.dir))?;
     metrics::histogram!("playhead_log_fsync_seconds", "topic" => core.topic.clone())
         .record(started.elapsed().as_secs_f64());
     Ok(())

@@ -16,13 +16,6 @@ use tokio::sync::watch;
 /// Releases of the named readers, one a partition.
 pub(super) type Releases = BTreeMap<String, Vec<u64>>;
 
-/// What retention did last to a partition's tables.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct TablesDropped {
-    pub start: u64,
-    pub tables: usize,
-}
-
 pub(super) struct Core {
     pub topic: String,
     /// For messages.
@@ -34,7 +27,7 @@ pub(super) struct Core {
     pub store: RwLock<Option<Store>>,
     pub releases: Mutex<Releases>,
     /// One retention at a time.
-    pub retention: tokio::sync::Mutex<Vec<TablesDropped>>,
+    pub retention: tokio::sync::Mutex<()>,
     /// Durable state, changed by the committer alone.
     partitions: Vec<Mutex<Partition>>,
     changes: watch::Sender<u64>,
@@ -66,7 +59,7 @@ impl Core {
             queue: Queue::new(used_bytes, options.disk_bytes_max),
             store: RwLock::new(Some(found.store)),
             releases: Mutex::new(found.releases),
-            retention: tokio::sync::Mutex::new(vec![TablesDropped::default(); options.partitions as usize]),
+            retention: tokio::sync::Mutex::new(()),
             partitions: found.partitions.into_iter().map(Mutex::new).collect(),
             changes: watch::Sender::new(0),
             committer: Mutex::new(None),

@@ -41,6 +41,13 @@ impl Directory {
         Ok(directory)
     }
 
+    /// Makes the names in it durable, and its own: a database whose directory a power loss forgets is no database.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()?;
+        let path = self.path.canonicalize()?;
+        path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+    }
+
     /// Where the database is.
     pub(super) fn database(&self) -> PathBuf {
         self.path.join("fjall")

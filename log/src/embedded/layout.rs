@@ -5,6 +5,7 @@
 //! keyspace meta         's' partition            ->  first offset held, newest timestamp
 //!                       'g' partition, offset    ->  a closed segment
 //!                       'r' partition, reader    ->  released offset
+//!                       'w'                      ->  nothing: written so that fjall's clock ticks
 //! record:  version u8 = 1 | timestamp i64 | header count u32 | (name length u32, value length u32, name, value)* | payload
 //! ```
 //! Integers in keys are big-endian, so that they sort; in values little-endian.
@@ -18,6 +19,9 @@ const RECORD_VERSION: u8 = 1;
 
 /// Beyond its value, what a record costs on disk: key, block and journal framing, its part of the indexes (estimated).
 const OVERHEAD_BYTES: u64 = 64;
+
+/// Written before files are deleted; means nothing.
+pub(super) const SWEEP_KEY: &[u8] = b"w";
 
 pub(super) fn offset_key(offset: u64) -> [u8; 8] {
     offset.to_be_bytes()

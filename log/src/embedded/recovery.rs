@@ -18,6 +18,7 @@ pub(super) fn open(options: &Options, clock: Arc<dyn Clock>) -> Result<Arc<Core>
     let broken = |reason: String| OpenError::io(&options.dir, reason);
     journal::check(&directory.database()).map_err(|error| broken(error.to_string()))?;
     let store = Store::open(&directory.database(), options.partitions).map_err(|error| broken(error.to_string()))?;
+    directory.sync().map_err(|error| broken(error.to_string()))?;
     let partitions = (0..options.partitions)
         .map(|partition| find_partition(&store, partition))
         .collect::<Result<Vec<_>, _>>()

@@ -2,7 +2,7 @@
 //!
 //! The order matters: releases and starts are fsynced before the first byte is dropped, so that a crash in between
 //! leaves records that are below the start, never a start without its records.
-use super::core::{Core, TablesDropped};
+use super::core::Core;
 use super::layout;
 use super::queue::Drop;
 use super::store::Store;
@@ -13,13 +13,11 @@ use std::sync::Arc;
 
 /// Runs retention once; one at a time.
 pub(super) async fn run(core: &Arc<Core>) -> Result<(), ReadError> {
-    let mut dropped = core.retention.lock().await;
+    let _one = core.retention.lock().await;
     let plan = blocking(core, |core| core.with_store(|store| plan(core, store))).await?;
     let kept = core.queue.keep(plan).map_err(unavailable)?.await;
     kept.map_err(|_| unavailable(AppendError::Stopped("log is closed".into())))?.map_err(unavailable)?;
-    let before = dropped.clone();
-    *dropped = blocking(core, move |core| core.with_store(|store| drop_tables(core, store, before))).await?;
-    Ok(())
+    blocking(core, |core| core.with_store(|store| drop_tables(core, store))).await
 }
 
 fn unavailable(error: AppendError) -> ReadError {
@@ -66,24 +64,18 @@ fn held(partition: u32, (offset, value): (u64, fjall::UserValue)) -> Result<Held
     Ok(Held { offset, timestamp, bytes: layout::stored_bytes_of_value(&value) })
 }
 
-/// Drops tables that are below their partition's start. A table that reaches beyond it goes with a later start, one
-/// that is still in memory after it was written; a partition is looked at when either has changed.
-fn drop_tables(core: &Core, store: &Store, before: Vec<TablesDropped>) -> Result<Vec<TablesDropped>, ReadError> {
+/// Drops tables that are below their partition's start. A table that reaches beyond it goes with a later start.
+fn drop_tables(core: &Core, store: &Store) -> Result<(), ReadError> {
     let failed =
         |error: fjall::Error| ReadError::Unavailable(format!("dropped records still take disk space: {error}"));
-    let mut after = before.clone();
+    let mut some = false;
     for partition in 0..core.count() {
-        let (start, last) = (core.bounds(partition).start, before[partition as usize]);
-        if start == 0 || (TablesDropped { start, tables: store.tables(partition) }) == last {
-            continue;
-        }
-        store.drop_tables_below(partition, start).map_err(failed)?;
-        after[partition as usize] = TablesDropped { start, tables: store.tables(partition) };
+        some |= store.drop_tables_below(partition, core.bounds(partition).start).map_err(failed)?;
     }
-    if after != before {
+    if some {
         store.delete_dropped_files().map_err(failed)?;
     }
     let disk_bytes = store.disk_bytes().map_err(failed)?;
     metrics::gauge!("playhead_log_disk_bytes", "topic" => core.topic.clone()).set(disk_bytes as f64);
-    Ok(after)
+    Ok(())
 }

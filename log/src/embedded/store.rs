@@ -13,7 +13,7 @@ use fjall::{
 };
 use std::ops::Range;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const CACHE_BYTES: u64 = 8 << 20;
 /// fjall allows no less; sealed journals beyond it make it write out whichever keyspace holds the oldest one.
@@ -29,8 +29,10 @@ const WORKERS: usize = 2;
 /// ever if its worker has died: we look before, and see that.
 const SEALED_MEMTABLES_MAX: usize = 2;
 const FLUSH_POLL: Duration = Duration::from_millis(2);
+/// A worker that panicked leaves no other trace.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
 
-/// The database of one log. All writes come from one thread.
+/// The database of one log. Records come from one thread; every commit is synced before the next one is written.
 pub(super) struct Store {
     database: Database,
     meta: Keyspace,
@@ -91,15 +93,19 @@ impl Store {
         Commit { store: self, batch: self.database.batch() }
     }
 
-    /// Waits until fjall keeps up with writing tables; an error if it never will.
-    pub(super) fn wait_for_room(&self) -> fjall::Result<()> {
+    /// Waits until fjall keeps up with writing tables; an error says why it never will.
+    pub(super) fn wait_for_room(&self) -> Result<(), String> {
         let behind = || {
             let mut keyspaces = self.partitions.iter().chain([&self.meta]);
             keyspaces.any(|keyspace| keyspace.sealed_memtable_count() >= SEALED_MEMTABLES_MAX)
         };
+        let began = Instant::now();
         while behind() {
-            // Writes nothing; fails when a worker has died.
-            self.database.persist(PersistMode::Buffer)?;
+            // Writes nothing; fails when a worker has died of an error.
+            self.database.persist(PersistMode::Buffer).map_err(|error| error.to_string())?;
+            if began.elapsed() > FLUSH_PATIENCE {
+                return Err(format!("no table was written for {FLUSH_PATIENCE:?}"));
+            }
             std::thread::park_timeout(FLUSH_POLL);
         }
         Ok(())
@@ -137,10 +143,9 @@ impl Store {
     /// Records from the start of `offsets`, without gaps, until they have `bytes_max`; one at least.
     /// Empty: the first one is not there.
     pub(super) fn read(&self, partition: u32, offsets: Range<u64>, bytes_max: usize) -> Result<Vec<Entry>, ReadError> {
-        let mut expected = offsets.start;
         let mut bytes = 0;
         let mut entries = Vec::new();
-        for value in self.values(partition, offsets) {
+        for (expected, value) in (offsets.start..).zip(self.values(partition, offsets)) {
             let (offset, value) = value?;
             if offset != expected {
                 break;
@@ -149,7 +154,6 @@ impl Store {
                 .map_err(|reason| bad_record(partition, offset, &reason))?;
             bytes += value.len();
             entries.push(entry);
-            expected += 1;
             if bytes >= bytes_max {
                 break;
             }
@@ -164,18 +168,29 @@ impl Store {
         layout::timestamp_of_value(&value).map(Some).map_err(|reason| bad_record(partition, offset, &reason))
     }
 
-    /// Gives back the disk space of tables whose records are all below `start`.
-    pub(super) fn drop_tables_below(&self, partition: u32, start: u64) -> fjall::Result<()> {
-        self.partitions[partition as usize].tree.drop_range(..layout::offset_key(start)).map_err(Into::into)
+    /// Lets go of the tables whose records are all below `start`; `false`: there are none. The newest table stays, since
+    /// it says how far the journals have been written out: without it the next opening would replay all of them.
+    pub(super) fn drop_tables_below(&self, partition: u32, start: u64) -> fjall::Result<bool> {
+        let tree = &self.partitions[partition as usize].tree;
+        let version = tree.current_version();
+        let ranges = version.iter_tables().map(|table| &table.metadata.key_range);
+        let offsets =
+            ranges.filter_map(|range| Some((layout::offset_of_key(range.min())?, layout::offset_of_key(range.max())?)));
+        let offsets: Vec<_> = offsets.collect();
+        let below = offsets.iter().map(|(first, _)| *first).max().unwrap_or(0).min(start);
+        let some = offsets.iter().any(|(_, last)| *last < below);
+        if some {
+            tree.drop_range(..layout::offset_key(below))?;
+        }
+        Ok(some)
     }
 
-    pub(super) fn tables(&self, partition: u32) -> usize {
-        self.partitions[partition as usize].table_count()
-    }
-
-    /// Files of dropped tables are deleted when no version of the tree refers to them; rotating any memtable makes
-    /// fjall look at the versions of all keyspaces.
+    /// Files of dropped tables are deleted when no version of a tree refers to them. Rotating any memtable makes fjall
+    /// forget the versions of all keyspaces that are older than the last write: so there must be one first.
     pub(super) fn delete_dropped_files(&self) -> fjall::Result<()> {
+        let mut commit = self.commit();
+        commit.meta(layout::SWEEP_KEY.to_vec(), Vec::new());
+        commit.sync()?;
         self.meta.rotate_memtable().map(|_| ())
     }
 
