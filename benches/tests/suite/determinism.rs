@@ -1,0 +1,41 @@
+//! Same options, same bodies.
+use crate::{at_rate, of_audience};
+use benches::{Body, Format, Options};
+
+const NOWHERE: &str = "http://127.0.0.1:1";
+
+fn planned(options: &Options) -> Vec<Body> {
+    benches::bodies(options).unwrap().take(400).collect()
+}
+
+#[test]
+fn the_same_seed_and_start_give_the_same_bodies() {
+    for format in [Format::Ndjson, Format::Json] {
+        for mut options in [at_rate(NOWHERE, 5_000.0, 20), of_audience(NOWHERE, 500, 20)] {
+            options.target.format = format;
+            let bodies = planned(&options);
+            assert!(bodies.len() >= 200);
+            assert_eq!(bodies, planned(&options));
+        }
+    }
+}
+
+#[test]
+fn another_seed_gives_other_ids() {
+    for options in [at_rate(NOWHERE, 5_000.0, 20), of_audience(NOWHERE, 500, 20)] {
+        let other = Options { seed: options.seed + 1, ..options.clone() };
+        let ids =
+            |options| planned(options).into_iter().flat_map(|body| body.ids).collect::<std::collections::HashSet<_>>();
+        assert!(ids(&options).is_disjoint(&ids(&other)));
+    }
+}
+
+#[test]
+fn another_start_gives_the_same_ids_at_other_times() {
+    for options in [at_rate(NOWHERE, 5_000.0, 20), of_audience(NOWHERE, 500, 20)] {
+        let later = Options { start_ms: options.start_ms + 86_400_000, ..options.clone() };
+        let (now, later) = (planned(&options), planned(&later));
+        assert!(now.iter().zip(&later).all(|(now, later)| now.ids == later.ids && now.due == later.due));
+        assert_ne!(now[0].bytes, later[0].bytes);
+    }
+}
