@@ -25,10 +25,11 @@ pub use readiness::Readiness;
 pub const SINK_READER: &str = "sink";
 /// The embedded log's name in the tables' `txn`s.
 pub const CLUSTER: &str = "embedded";
-/// How long the edge may take to answer what it accepted, of the 30 s that a stop may take in all.
-const INGEST_STOP_MAX: Duration = Duration::from_secs(10);
+/// How long the edge may take to answer what it accepted, of the 30 s that a stop may take in all: its own
+/// `drain_timeout_ms` (12 s), and the last appends.
+const INGEST_STOP_MAX: Duration = Duration::from_secs(14);
 /// How long the sink may take to bring the rest to the lake. What is left stays in the log, durable.
-const SINK_STOP_MAX: Duration = Duration::from_secs(17);
+const SINK_STOP_MAX: Duration = Duration::from_secs(14);
 /// How often the log drops what it may drop.
 const RETAIN_EVERY: Duration = Duration::from_secs(30);
 

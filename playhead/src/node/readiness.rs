@@ -3,6 +3,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
+/// Under this name the node itself says that it stops.
+const NODE: &str = "node";
+
 /// What each role said last. Ready: every one of them is.
 pub struct Readiness {
     roles: Mutex<BTreeMap<&'static str, Result<(), String>>>,
@@ -27,7 +30,7 @@ impl Readiness {
         match (roles.get(role), &state) {
             (before, now) if before == Some(now) => {}
             (_, Ok(())) => tracing::info!(role, "ready"),
-            (Some(Ok(())), Err(reason)) => tracing::warn!(role, reason, "no longer ready"),
+            (Some(Ok(())), Err(reason)) if !roles.contains_key(NODE) => tracing::warn!(role, reason, "no longer ready"),
             (_, Err(reason)) => tracing::info!(role, reason, "not ready yet"),
         }
         roles.insert(role, state);
@@ -36,7 +39,7 @@ impl Readiness {
 
     /// From now on not ready: load balancers should look elsewhere.
     pub fn stopping(&self) {
-        self.set("node", Err("stopping".into()));
+        self.set(NODE, Err("stopping".into()));
     }
 
     /// The roles that aren't ready, with their reasons.

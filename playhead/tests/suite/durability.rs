@@ -32,7 +32,7 @@ fn trace(data: &Path, file: &Path) -> Vec<Call> {
     let mut command = Command::new("strace");
     command.args(["-f", "-y", "-s", "64", "-e", CALLS, "-o"]).arg(file).arg(node::PLAYHEAD).arg("--data").arg(data);
     command.env("RUST_LOG", "warn").env("PLAYHEAD_SINK__FLUSH_AGE_MS", "300").current_dir(data.parent().unwrap());
-    let node = start_within(command, data, "127.0.0.1:0", "127.0.0.1:0", READY_MAX);
+    let node = start_within(command, "127.0.0.1:0", "127.0.0.1:0", READY_MAX);
     for _ in 0..3 {
         let (status, body) = node.post("application/json", node::event(&node::id(), "s1").as_bytes());
         assert_eq!(status, 200, "{body}");

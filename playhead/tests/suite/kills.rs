@@ -28,7 +28,7 @@ fn killed_at_random_moments_under_load_each_acknowledged_event_is_in_the_lake_on
     let (listen, admin) = (node.listen.clone(), node.admin.clone());
     // Longer than the kills can take; it is stopped when they are done.
     let seconds = (kills * 8 + 20).to_string();
-    let mut load = playhead(&data)
+    let load = playhead(&data)
         .args(["load", "--json", "--rate", "3000", "--batch", "20", "--connections", "16", "--seconds", &seconds])
         .args(["--url", &format!("http://{listen}"), "--acked"])
         .arg(&acked)
@@ -38,7 +38,7 @@ fn killed_at_random_moments_under_load_each_acknowledged_event_is_in_the_lake_on
     for _ in 0..kills {
         pause(Duration::from_millis(random.random_range(50..2_500)));
         node.kill();
-        node = node::start(playhead(&data), &data, &listen, &admin);
+        node = node::start(playhead(&data), &listen, &admin);
     }
     pause(Duration::from_secs(1));
     node::signal(load.id(), "INT");
@@ -64,7 +64,7 @@ fn what_was_acknowledged_before_a_kill_is_pending_offline_and_in_the_lake_after_
     let acked = temp.path().join("acked.txt");
     let mut slow_flush = playhead(&data);
     slow_flush.env("PLAYHEAD_SINK__FLUSH_AGE_MS", "60000");
-    let node = node::start(slow_flush, &data, "127.0.0.1:0", "127.0.0.1:0");
+    let node = node::start(slow_flush, "127.0.0.1:0", "127.0.0.1:0");
     let id = node::id();
     let (status, body) = node.post("application/json", node::event(&id, "s1").as_bytes());
     assert_eq!(status, 200, "{body}");

@@ -3,6 +3,7 @@
 mod audit;
 mod bad_input;
 mod commands;
+mod documents;
 mod durability;
 mod kills;
 mod node;

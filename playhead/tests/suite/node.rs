@@ -2,7 +2,7 @@
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,6 @@ pub const READY_MAX: Duration = Duration::from_secs(20);
 /// A running node. Dropping it kills it.
 pub struct Node {
     child: Child,
-    pub data: PathBuf,
     pub listen: String,
     pub admin: String,
 }
@@ -28,11 +27,11 @@ pub fn playhead(data: &Path) -> Command {
 }
 
 /// Starts `command up` on the given addresses and waits until it is ready.
-pub fn start(command: Command, data: &Path, listen: &str, admin: &str) -> Node {
-    start_within(command, data, listen, admin, READY_MAX)
+pub fn start(command: Command, listen: &str, admin: &str) -> Node {
+    start_within(command, listen, admin, READY_MAX)
 }
 
-pub fn start_within(mut command: Command, data: &Path, listen: &str, admin: &str, limit: Duration) -> Node {
+pub fn start_within(mut command: Command, listen: &str, admin: &str, limit: Duration) -> Node {
     command.args(["up", "--json", "--listen", listen, "--admin", admin]);
     let started = Instant::now();
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -41,13 +40,13 @@ pub fn start_within(mut command: Command, data: &Path, listen: &str, admin: &str
     assert!(started.elapsed() < limit, "ready only after {:?}", started.elapsed());
     let line: Value = serde_json::from_str(&first).unwrap_or_else(|error| panic!("{error}: first line was {first:?}"));
     let text = |name: &str| line[name].as_str().unwrap().to_owned();
-    Node { child, data: data.to_path_buf(), listen: text("listening"), admin: text("admin") }
+    Node { child, listen: text("listening"), admin: text("admin") }
 }
 
 impl Node {
     /// A node on free ports.
     pub fn new(data: &Path) -> Node {
-        start(playhead(data), data, "127.0.0.1:0", "127.0.0.1:0")
+        start(playhead(data), "127.0.0.1:0", "127.0.0.1:0")
     }
 
     /// SIGKILL: no instruction of ours runs any more.
