@@ -21,7 +21,7 @@
 //! | `overloaded`           | 503    | no room for the request now; try again after `Retry-After`                 |
 //! | `stopping`             | 503    | this node stops; try again, elsewhere if there is an elsewhere             |
 //!
-//! What HTTP itself forbids (a request line that is none, heads over 32 KiB) is answered 400 or 431 without a body,
+//! What HTTP itself forbids (a request line that is none, heads over 16 KiB) is answered 400 or 431 without a body,
 //! and the connection closes.
 use crate::receipt::Rejected;
 use bytes::Bytes;

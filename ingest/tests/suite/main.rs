@@ -6,6 +6,7 @@ mod cors;
 mod durability;
 mod encodings;
 mod load;
+mod measures;
 mod node;
 mod posts;
 mod shutdown;
