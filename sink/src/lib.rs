@@ -1,4 +1,30 @@
 //! From the log to the Delta tables `events` and `dead_letters`, exactly once.
+//!
+//! Promise: for each partition of the log, `events` holds a prefix of that log, each row once among the dedup window's
+//! rows, with the place of the record that it came from. Whatever stops the process, at any instruction, the next run
+//! goes on from what the tables say, and from nothing else.
+//!
+//! Not for: receiving events (`ingest`), aggregates (`processor`), exact dedup over whole dates, merging files and
+//! replay (`lake` upkeep and maintenance).
+//!
+//! ```text
+//!            ┌────────────────────────── position ◀── txns of `events` (last offset, fingerprint, D, totals)
+//!            ▼ seek
+//! log ──▶ partition ──▶ intake ──▶ provenance ──▶ buffer ──▶ flush ──▶ 1. dead_letters: files + txns, one commit
+//!      in order?        decode,    _topic,        by date,             2. events: files + txns of all partitions,
+//!      same log?        dedup      _partition,    by partition            one commit (compare-and-swap)
+//!                       window     _offset, _row     ▲                 3. log: release
+//!                                                 flush_policy: rows, bytes, age
+//! ```
+//!
+//! Three rules hold it together:
+//! - **Positions come from the tables alone.** At every assignment, after every lost compare-and-swap and after every
+//!   offset error the tables are read again, and the log is checked against them (`position.rs`): a log that was made
+//!   anew, cut off or wiped stops that partition in words, the others go on.
+//! - **Dead letters first.** `dead_letters` is committed before `events`, and its own `txn` says up to where: after a
+//!   crash between the two, the records are read again and their dead letters are skipped.
+//! - **All or nothing.** A flush is one commit for all partitions. When any of them was moved by another sink, the
+//!   files and all buffers are thrown away, and reading starts again from the tables.
 use event::clock::Clock;
 use event::decode::TimeBounds;
 use lake::location::Location;
@@ -6,6 +32,22 @@ use log::Log;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
+
+mod backoff;
+mod buffer;
+mod date;
+mod dead_letter;
+mod flush;
+mod flush_policy;
+mod intake;
+mod partition;
+mod position;
+mod provenance;
+mod readiness;
+mod run;
+mod tables;
+mod telemetry;
+mod upkeep;
 
 /// Settings `[sink]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -15,7 +57,7 @@ pub struct Config {
     pub flush_rows: usize,
     /// Flush when buffered batches take this much memory.
     pub flush_bytes: usize,
-    /// Flush when the oldest buffered row is this old.
+    /// Flush when the oldest buffered row is this old. Positions without rows are committed after ten times this.
     pub flush_age_ms: u64,
 }
 
@@ -45,7 +87,8 @@ pub struct Parts {
     pub lake: Lake,
     /// Rows of the dedup window, a partition (stored with the table when it is made; the table's value wins).
     pub dedup_rows: usize,
-    /// Bounds for JSON records that others produced.
+    /// Bounds for JSON records that others produced. Decoding is a pure function of a record and these: changing them
+    /// between a crash and the restart may judge the records of the flush that was under way in another way.
     pub bounds: TimeBounds,
     /// Now.
     pub clock: Arc<dyn Clock>,
@@ -62,10 +105,17 @@ pub enum Error {
     /// The log can't be read.
     #[error(transparent)]
     Log(#[from] log::ReadError),
+    /// An invariant of the sink itself is broken (a bug): nothing of the flush under way was committed.
+    #[error("sink is broken: {0}")]
+    Broken(String),
 }
 
-/// Runs until `shutdown`, then drains: reads to the end of the log, flushes, returns.
+/// Runs until `shutdown`, then drains: reads to the end of the log as it is then, flushes, returns. The caller bounds
+/// the drain: dropping the future at any point is as safe as a crash.
+///
+/// Returns an error when a table can't be used (another schema, another number of partitions, a broken invariant) or
+/// the log is corrupt: the process must stop. Trouble that passes (the store or the log is unavailable) is waited out,
+/// unready, with what is buffered kept.
 pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) -> Result<(), Error> {
-    let _ = (config, parts, shutdown);
-    unimplemented!()
+    run::run(config, parts, shutdown).await
 }

@@ -1,0 +1,146 @@
+//! From a decoded record to the rows that are kept. Pure.
+//!
+//! Promise: what is kept is a function of the log alone. Every row read goes through the dedup window, also the ones
+//! that are dropped, or a window that is rebuilt after a restart would answer otherwise than the one that was lost.
+use crate::date::Date;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, TimestampMicrosecondType};
+use arrow_array::{Array, BooleanArray, FixedSizeBinaryArray, RecordBatch, StringArray, UInt32Array};
+use arrow_select::filter::filter_record_batch;
+use event::clock::Micros;
+use event::codec::{DeadLetter, Decoded};
+use event::dedup::{Key, Window};
+use event::schema::Column;
+
+/// Rows of one record and one date.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    /// Their date.
+    pub(crate) date: Date,
+    /// Canonical columns.
+    pub(crate) batch: RecordBatch,
+    /// Position of each in the record.
+    pub(crate) rows: Vec<u32>,
+}
+
+/// What one record comes to.
+#[derive(Debug)]
+pub(crate) struct Sifted {
+    /// Rows to keep, by date.
+    pub(crate) kept: Vec<Rows>,
+    /// Rows dropped, since their key is in the window.
+    pub(crate) duplicates: u64,
+    /// What could not be taken.
+    pub(crate) dead: Vec<DeadLetter>,
+    /// The largest `received_at` of a kept row.
+    pub(crate) received_at_max: Option<Micros>,
+}
+
+/// Columns that the sink looks at.
+struct Keys<'a> {
+    tenants: &'a StringArray,
+    tenant_of_row: &'a arrow_array::Int32Array,
+    ids: &'a FixedSizeBinaryArray,
+}
+
+impl<'a> Keys<'a> {
+    fn of(batch: &'a RecordBatch) -> Result<Self, String> {
+        let dictionary = batch
+            .column_by_name(Column::TENANT_ID.name())
+            .and_then(|column| column.as_dictionary_opt::<Int32Type>())
+            .ok_or("decoded batch has no dictionary column tenant_id")?;
+        let tenants = dictionary.values().as_string_opt::<i32>().ok_or("tenant_id is no dictionary of strings")?;
+        let ids = batch
+            .column_by_name(Column::EVENT_ID.name())
+            .and_then(|column| column.as_fixed_size_binary_opt())
+            .ok_or("decoded batch has no column event_id of fixed size")?;
+        if dictionary.null_count() > 0 || ids.null_count() > 0 || ids.value_length() != 16 {
+            return Err("decoded batch has rows without a dedup key".to_owned());
+        }
+        Ok(Keys { tenants, tenant_of_row: dictionary.keys(), ids })
+    }
+
+    fn key(&self, row: usize) -> Result<Key, String> {
+        let tenant = self.tenants.value(self.tenant_of_row.value(row) as usize);
+        let id: &[u8; 16] = self.ids.value(row).try_into().map_err(|_| "event_id has not 16 bytes")?;
+        Ok(Key::new(tenant, id))
+    }
+}
+
+/// The values of a time column of which no row is null.
+fn times(batch: &RecordBatch, column: Column) -> Result<&[Micros], String> {
+    let array = batch
+        .column_by_name(column.name())
+        .and_then(|array| array.as_primitive_opt::<TimestampMicrosecondType>())
+        .filter(|array| array.null_count() == 0)
+        .ok_or_else(|| format!("decoded batch has no whole time column {}", column.name()))?;
+    Ok(array.values())
+}
+
+/// Lets a record's rows into the window, and keeps none: for records that the table holds already.
+pub(crate) fn feed(decoded: &Decoded, offset: u64, window: &mut Window) -> Result<(), String> {
+    let keys = Keys::of(&decoded.batch)?;
+    for row in 0..decoded.batch.num_rows() {
+        window.observe(offset, keys.key(row)?);
+    }
+    Ok(())
+}
+
+/// Lets a record's rows into the window, and keeps those that weren't among its last N rows.
+pub(crate) fn sift(decoded: Decoded, offset: u64, window: &mut Window) -> Result<Sifted, String> {
+    let Decoded { batch, rows, mut dead } = decoded;
+    if rows.len() != batch.num_rows() {
+        return Err(format!("decoded batch has {} rows and {} places", batch.num_rows(), rows.len()));
+    }
+    let keys = Keys::of(&batch)?;
+    let event_times = times(&batch, Column::EVENT_TIME)?;
+    let received = times(&batch, Column::RECEIVED_AT)?;
+    let mut duplicates = 0;
+    let mut received_at_max = None;
+    // The day of each row that is kept.
+    let mut days: Vec<Option<i64>> = Vec::with_capacity(rows.len());
+    for row in 0..rows.len() {
+        let duplicate = window.observe(offset, keys.key(row)?);
+        if duplicate {
+            duplicates += 1;
+        } else if Date::of(event_times[row]).is_none() {
+            let reason = format!("event_time {} us is outside of the years 0001 to 9999", event_times[row]);
+            dead.push(DeadLetter { row: Some(rows[row]), reason });
+        } else {
+            received_at_max = received_at_max.max(Some(received[row]));
+            days.push(Some(Date::day(event_times[row])));
+            continue;
+        }
+        days.push(None);
+    }
+    let kept = by_date(&batch, rows, &days, event_times)?;
+    Ok(Sifted { kept, duplicates, dead, received_at_max })
+}
+
+/// Splits a batch by date; almost always all of it is one.
+fn by_date(
+    batch: &RecordBatch,
+    rows: Vec<u32>,
+    days: &[Option<i64>],
+    event_times: &[Micros],
+) -> Result<Vec<Rows>, String> {
+    let mut distinct: Vec<(i64, Micros)> =
+        days.iter().zip(event_times).filter_map(|(day, time)| day.map(|day| (day, *time))).collect();
+    distinct.sort_unstable();
+    distinct.dedup_by_key(|(day, _)| *day);
+    let dated = |time: Micros| Date::of(time).ok_or("a kept row has no date".to_owned());
+    if let [(day, time)] = distinct[..]
+        && days.iter().all(|of_row| *of_row == Some(day))
+    {
+        return Ok(vec![Rows { date: dated(time)?, batch: batch.clone(), rows }]);
+    }
+    let numbers = UInt32Array::from(rows);
+    let split = |(day, time): (i64, Micros)| {
+        let mask = BooleanArray::from(days.iter().map(|of_row| *of_row == Some(day)).collect::<Vec<bool>>());
+        let batch = filter_record_batch(batch, &mask).map_err(|error| error.to_string())?;
+        let numbers = arrow_select::filter::filter(&numbers, &mask).map_err(|error| error.to_string())?;
+        let rows = numbers.as_primitive::<arrow_array::types::UInt32Type>().values().to_vec();
+        Ok(Rows { date: dated(time)?, batch, rows })
+    };
+    distinct.into_iter().map(split).collect()
+}

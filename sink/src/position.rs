@@ -1,0 +1,208 @@
+//! Where a partition goes on: what the table says against what the log holds. Pure.
+//!
+//! Promise: a position is taken from the table's `txn`s and from nothing else, and it never jumps. A log that isn't the
+//! one the table was written from (made anew, cut off, wiped) is [`Resume::Stop`] with what to do.
+use std::ops::Range;
+
+/// What `events` says of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// Last offset included.
+    pub last: u64,
+    /// Fingerprint of the record at `last`.
+    pub fingerprint: i64,
+    /// D: the offset to read from, so that the dedup window is again what it was at `last`. At most `last`, so that the
+    /// record that the fingerprint is of is read on the way.
+    pub dedup: u64,
+    /// Rows of the table from this partition since it was made.
+    pub rows: u64,
+    /// Duplicates dropped.
+    pub duplicates: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+}
+
+/// The `txn` values of a partition as they stand in `events`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Last offset.
+    pub last: Option<i64>,
+    /// Fingerprint.
+    pub fingerprint: Option<i64>,
+    /// D.
+    pub dedup: Option<i64>,
+    /// Rows.
+    pub rows: Option<i64>,
+    /// Duplicates.
+    pub duplicates: Option<i64>,
+    /// Dead letters.
+    pub dead_letters: Option<i64>,
+}
+
+impl Stored {
+    /// `None`: nothing of this partition was ever committed. The values are committed together, so that some without
+    /// the others, a negative one, or D above the position is a broken table.
+    pub fn committed(self) -> Result<Option<Committed>, String> {
+        let Stored { last, fingerprint, dedup, rows, duplicates, dead_letters } = self;
+        if self == Stored::default() {
+            return Ok(None);
+        }
+        let broken = || format!("txn values of a partition don't belong together: {self:?}");
+        let number = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok()).ok_or_else(broken);
+        let committed = Committed {
+            last: number(last)?,
+            fingerprint: fingerprint.ok_or_else(broken)?,
+            dedup: number(dedup)?,
+            rows: number(rows)?,
+            duplicates: number(duplicates)?,
+            dead_letters: number(dead_letters)?,
+        };
+        if committed.dedup > committed.last {
+            return Err(broken());
+        }
+        Ok(Some(committed))
+    }
+}
+
+/// What to do with a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resume {
+    /// Nothing was committed and nothing is lost: read from offset 0.
+    Start,
+    /// Read `from`: records up to and including the committed position only feed the dedup window (and the one at the
+    /// position must have the stored fingerprint), the next one is new.
+    Rebuild {
+        /// Offset to seek to.
+        from: u64,
+        /// Retention has dropped this many records that the window was made of: duplicates of what they held get in.
+        window_records_lost: u64,
+    },
+    /// This partition must not be read: says why and what to do.
+    Stop(String),
+}
+
+/// Decides how to go on. `dead_letters_last`: records up to there have their dead letters committed; that it is above
+/// the position of `events` means that a crash came between the two commits. `log`: first offset still held, and the
+/// next one to be written.
+pub fn resume(committed: Option<&Committed>, dead_letters_last: Option<u64>, log: &Range<u64>) -> Resume {
+    let Range { start, end } = *log;
+    let events_last = committed.map(|committed| committed.last);
+    if let Some(last) = events_last.max(dead_letters_last)
+        && end <= last
+    {
+        return Resume::Stop(format!(
+            "the tables hold it up to offset {last}, but the log ends at {end}: it was cut off, wiped or made anew. \
+             Restore the log, or use new tables"
+        ));
+    }
+    let next = events_last.map_or(0, |last| last + 1);
+    if start > next {
+        return Resume::Stop(format!(
+            "the next record to read is {next}, but the log begins at {start}: records {next}..{start} are gone and \
+             would be a hole. Restore the log, or use new tables"
+        ));
+    }
+    match committed {
+        None => Resume::Start,
+        Some(committed) => Resume::Rebuild {
+            from: committed.dedup.max(start),
+            window_records_lost: start.saturating_sub(committed.dedup),
+        },
+    }
+}
+
+/// Why a partition stops whose record at a committed position is another one.
+pub(crate) fn made_anew(offset: u64, stored: i64, found: i64) -> String {
+    format!(
+        "the record at offset {offset} is not the one that the table was written from (fingerprint {found:016x}, the \
+         table has {stored:016x}): the log was made anew or replaced. Restore the log, or use new tables"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(last: u64, dedup: u64) -> Committed {
+        Committed { last, fingerprint: 7, dedup, rows: 0, duplicates: 0, dead_letters: 0 }
+    }
+
+    fn is_stop(resume: Resume) -> bool {
+        matches!(resume, Resume::Stop(_))
+    }
+
+    #[test]
+    fn a_fresh_table_starts_only_at_the_very_beginning_of_the_log() {
+        assert_eq!(resume(None, None, &(0..0)), Resume::Start);
+        assert_eq!(resume(None, None, &(0..9)), Resume::Start);
+        assert!(is_stop(resume(None, None, &(1..9))));
+    }
+
+    #[test]
+    fn a_log_of_which_everything_was_read_and_dropped_is_healthy() {
+        assert_eq!(resume(Some(&at(9, 4)), None, &(10..10)), Resume::Rebuild { from: 10, window_records_lost: 6 });
+        assert_eq!(resume(Some(&at(9, 4)), None, &(10..12)), Resume::Rebuild { from: 10, window_records_lost: 6 });
+    }
+
+    #[test]
+    fn a_hole_above_the_position_stops() {
+        assert!(is_stop(resume(Some(&at(9, 4)), None, &(11..12))));
+    }
+
+    #[test]
+    fn a_log_that_ends_below_the_position_stops() {
+        assert!(is_stop(resume(Some(&at(9, 4)), None, &(0..9))));
+        assert!(is_stop(resume(Some(&at(9, 4)), None, &(0..0))));
+        assert_eq!(resume(Some(&at(9, 4)), None, &(0..10)), Resume::Rebuild { from: 4, window_records_lost: 0 });
+    }
+
+    #[test]
+    fn dead_letters_of_a_log_that_is_gone_stop_too() {
+        assert!(is_stop(resume(None, Some(3), &(0..3))));
+        assert_eq!(resume(None, Some(3), &(0..4)), Resume::Start);
+        assert!(is_stop(resume(Some(&at(9, 4)), Some(12), &(0..12))));
+        assert_eq!(resume(Some(&at(9, 4)), Some(3), &(7..10)), Resume::Rebuild { from: 7, window_records_lost: 3 });
+    }
+
+    #[test]
+    fn a_window_that_retention_cut_is_rebuilt_from_what_is_left_and_says_so() {
+        assert_eq!(resume(Some(&at(9, 4)), None, &(7..12)), Resume::Rebuild { from: 7, window_records_lost: 3 });
+    }
+
+    #[test]
+    fn values_that_do_not_belong_together_are_a_broken_table() {
+        let whole = Stored {
+            last: Some(9),
+            fingerprint: Some(7),
+            dedup: Some(4),
+            rows: Some(5),
+            duplicates: Some(0),
+            dead_letters: Some(0),
+        };
+        assert_eq!(Stored::default().committed(), Ok(None));
+        assert_eq!(whole.committed().unwrap().unwrap().last, 9);
+        assert!(Stored { dedup: None, ..whole }.committed().is_err());
+        assert!(Stored { last: None, ..whole }.committed().is_err());
+        assert!(Stored { rows: Some(-1), ..whole }.committed().is_err());
+        assert!(Stored { dedup: Some(10), ..whole }.committed().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_decision_leaves_a_hole_or_reads_what_the_log_has_not(
+            last in 0_u64..50, back in 0_u64..50, start in 0_u64..60, held in 0_u64..60
+        ) {
+            let committed = at(last, last.saturating_sub(back));
+            let log = start..start + held;
+            match resume(Some(&committed), None, &log) {
+                Resume::Rebuild { from, .. } => {
+                    prop_assert!(from >= log.start && from <= log.end);
+                    prop_assert!(from <= last + 1, "records between the position and {from} would be skipped");
+                }
+                Resume::Stop(_) => prop_assert!(log.start > last + 1 || log.end < last + 1),
+                Resume::Start => prop_assert!(false, "a committed partition never starts anew"),
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The sink against a log in memory and real tables in a temporary folder, through its public end.
+mod dead_letters;
+mod delivery;
+mod harness;
+mod kills;
+mod log_guard;
+mod positions;
+mod restart;
+mod rivals;
+mod trouble;
