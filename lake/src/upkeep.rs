@@ -1,5 +1,28 @@
-//! Upkeep away from the flush path: checkpoints, log cleanup, merging of small files, under one lease.
-use crate::table::{Error, Table};
+//! Upkeep away from the flush path: checkpoints, log cleanup, merging of small files, deletion of merged ones, under
+//! one lease.
+//!
+//! The cost of a commit grows with the commits since the last checkpoint and with the active files, not with rows
+//! (measured: 10 ms after 100 commits, 53 ms after 400; 6 ms at 1,000 files, 241 ms at 100,000). A sink that flushes
+//! every 10 s makes 60,000 commits a week and more files than that: without upkeep it drowns in them.
+//!
+//! ```text
+//!  pass ─▶ lease (epoch ours?) ─▶ checkpoint due? ─▶ log cleanup, retire tombstoned files
+//!                              └▶ plan ─▶ merge ─▶ one commit {removes, adds, fence: epoch}
+//! ```
+//!
+//! Safe beside a sink that commits at the same time: both go by compare-and-swap. Not a vacuum: files that no commit
+//! ever named are not looked for.
+mod checkpoint;
+mod lease;
+mod merge;
+mod plan;
+mod retire;
+
+pub use lease::EPOCH;
+pub use plan::plan;
+
+use crate::table::{Error, Outcome, Table};
+use lease::{Lease, Standing};
 
 /// Settings of upkeep.
 #[derive(Debug, Clone)]
@@ -8,8 +31,28 @@ pub struct Options {
     pub checkpoint_commits: u64,
     /// Files of one date and size class that are merged together.
     pub merge_files_min: usize,
-    /// Merged files are about this large; larger ones are left alone.
+    /// Merged files are about this large, bytes; files above half of it are left alone.
     pub merge_bytes_max: u64,
+    /// A date without a new file for this long is merged across size classes, ms.
+    pub quiet_ms: i64,
+    /// After another process took the lease: how long to wait before taking it back, ms.
+    pub lease_retry_ms: i64,
+    /// Merged files are deleted from the store this long after the merge, ms: whoever reads an older snapshot has
+    /// that much time. Below the table's `delta.deletedFileRetentionDuration`, or the log forgets them first.
+    pub retire_ms: i64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            checkpoint_commits: 100,
+            merge_files_min: 8,
+            merge_bytes_max: 128 << 20,
+            quiet_ms: 6 * 3_600_000,
+            lease_retry_ms: 600_000,
+            retire_ms: 24 * 3_600_000,
+        }
+    }
 }
 
 /// What one pass did.
@@ -21,11 +64,83 @@ pub struct Done {
     pub merged_from: usize,
     /// Files that came out.
     pub merged_into: usize,
+    /// Files that earlier merges replaced and that were deleted from the store.
+    pub retired: usize,
+    /// More merges are waiting: the next pass need not wait.
+    pub more: bool,
+    /// Another process owns the table's upkeep: nothing was done.
+    pub not_owner: bool,
 }
 
-/// One pass over a table: a checkpoint if due, log cleanup, at most one merge commit. Opens its own snapshot; safe
-/// beside a sink that commits at the same time. `owner` names this process in the lease.
+/// The upkeep of one table by this process: holds the maintenance epoch between passes.
+#[derive(Debug)]
+pub struct Upkeep {
+    options: Options,
+    lease: Lease,
+    retired: retire::Retired,
+}
+
+impl Upkeep {
+    /// Upkeep that owns nothing yet; the first pass takes the lease.
+    pub fn new(options: Options) -> Upkeep {
+        Upkeep { options, lease: Lease::default(), retired: retire::Retired::default() }
+    }
+
+    /// One pass over a table: a checkpoint if due (then log cleanup and deletion of what was merged long ago), and at
+    /// most one merge commit. `table` is to be this task's own: the pass moves its snapshot. `now_ms`: ms since 1970.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: try at the next pass. Everything else as [`Table::commit`].
+    pub async fn pass(&mut self, table: &mut Table, now_ms: i64) -> Result<Done, Error> {
+        table.reload().await?;
+        let epoch = match self.lease.hold(table, now_ms, self.options.lease_retry_ms).await? {
+            Standing::Owner(epoch) => epoch,
+            Standing::Other => return Ok(Done { not_owner: true, ..Done::default() }),
+        };
+        let mut done = Done::default();
+        if let Some(version) = checkpoint::write_if_due(table, self.options.checkpoint_commits).await? {
+            done.checkpoint = Some(version);
+            checkpoint::clean_log(table).await?;
+            done.retired = self.retired.pass(table, now_ms, self.options.retire_ms).await?;
+        }
+        self.merge(table, epoch, now_ms, &mut done).await?;
+        let files = table.views().count();
+        metrics::gauge!("playhead_lake_active_files", "table" => table.label.clone()).set(files as f64);
+        Ok(done)
+    }
+
+    async fn merge(&mut self, table: &mut Table, epoch: i64, now_ms: i64, done: &mut Done) -> Result<(), Error> {
+        if !merge::is_mergeable(table) {
+            return Ok(());
+        }
+        let planned = plan(&table.files().await?, &self.options, now_ms);
+        let (groups, more) = merge::within_bounds(planned, self.options.merge_bytes_max);
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let commit = merge::merged(table, &groups, self.lease.fence(epoch)).await?;
+        let (from, into) = (commit.removes.len(), commit.adds.len());
+        // On an error the merged files stay: the commit may be in the table.
+        match table.commit(&commit).await? {
+            Outcome::Committed { version } => {
+                (done.merged_from, done.merged_into, done.more) = (from, into, more);
+                metrics::counter!("playhead_lake_merged_files_total", "table" => table.label.clone())
+                    .increment(from as u64);
+                tracing::info!(table = table.name, from, into, version, "merged small files");
+            }
+            Outcome::Superseded => {
+                tracing::info!(table = table.name, files = into, "merged files thrown away: another writer was first");
+                table.discard(&commit.adds).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One pass of upkeep that owns the table for this pass only: for a command that runs while nothing else does.
+///
+/// # Errors
+/// As [`Upkeep::pass`].
 pub async fn pass(table: &mut Table, options: &Options, now_ms: i64) -> Result<Done, Error> {
-    let _ = (table, options, now_ms);
-    unimplemented!()
+    Upkeep::new(options.clone()).pass(table, now_ms).await
 }

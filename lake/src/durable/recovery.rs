@@ -1,0 +1,136 @@
+//! What a start finds after a crash, and makes whole before anything builds on it.
+use super::{DurableFileSystem, Result, Shared, blocking, failed};
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A temp file that was not written to for this long belongs to nobody: an upload writes all the time.
+const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
+
+/// Folders below the table that are searched for leftovers: one level for each partition column, and one to spare.
+const DEPTH_MAX: usize = 4;
+
+impl DurableFileSystem {
+    /// Makes the table's folder, durably: the name of each new folder is synced in its parent.
+    pub(crate) async fn make_base(&self) -> Result<()> {
+        let shared = self.shared.clone();
+        blocking(move || shared.make_base()).await
+    }
+
+    /// At opening: syncs the commits since the last checkpoint and their folder (one that was linked, but whose
+    /// folder was not synced when its writer was killed, is visible and must not be built upon before it is
+    /// durable), and deletes old temp files. Returns how many were deleted.
+    pub async fn recover(&self) -> Result<usize> {
+        let shared = self.shared.clone();
+        blocking(move || {
+            shared.sync_log()?;
+            Ok(remove_leftovers(&shared.base, DEPTH_MAX))
+        })
+        .await
+    }
+}
+
+impl Shared {
+    fn make_base(&self) -> Result<()> {
+        let missing: Vec<_> = self.base.ancestors().take_while(|folder| !folder.exists()).collect();
+        for folder in missing.into_iter().rev() {
+            match fs::create_dir(folder) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                    return Err(failed("make folder", folder, error));
+                }
+                _ => folder.parent().map_or(Ok(()), |parent| self.sync_folder(parent))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_log(&self) -> Result<()> {
+        let folder = self.base.join("_delta_log");
+        let names = match names(&folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            listed => listed.map_err(|error| failed("list", &folder, error))?,
+        };
+        let checkpoint =
+            names.iter().filter(|name| name.contains(".checkpoint")).filter_map(|name| version(name)).max();
+        for name in names.iter().filter(|name| name.ends_with(".json")) {
+            if version(name).is_some_and(|version| checkpoint.is_none_or(|checkpoint| version > checkpoint)) {
+                let path = folder.join(name);
+                let file = File::open(&path).map_err(|error| failed("open", &path, error))?;
+                self.sync_file(&file, &path)?;
+            }
+        }
+        self.sync_folder(&folder)
+    }
+}
+
+fn names(folder: &Path) -> std::io::Result<Vec<String>> {
+    fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// The version that a name in `_delta_log` begins with.
+fn version(name: &str) -> Option<u64> {
+    let (digits, _) = name.split_once('.')?;
+    (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+}
+
+pub(super) fn is_leftover(name: &str) -> bool {
+    name.rsplit_once('#').is_some_and(|(_, digits)| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn remove_leftovers(folder: &Path, depth: usize) -> usize {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let mut removed = 0;
+    for entry in entries.flatten() {
+        let path = entry.path();
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() && depth > 0 => removed += remove_leftovers(&path, depth - 1),
+            Ok(kind) if kind.is_file() && is_leftover(&entry.file_name().to_string_lossy()) => {
+                removed += usize::from(remove_if_old(&path));
+            }
+            _ => {}
+        }
+    }
+    removed
+}
+
+/// Whether it was deleted. The age is by the file system's own clock, as far as this machine's agrees: a file that
+/// looks younger than it is stays until a later start.
+fn remove_if_old(path: &PathBuf) -> bool {
+    let age = fs::metadata(path).and_then(|meta| meta.modified()).ok().and_then(|time| time.elapsed().ok());
+    if age.is_none_or(|age| age < LEFTOVER_AGE) {
+        return false;
+    }
+    match fs::remove_file(path) {
+        Ok(()) => {
+            tracing::info!(path = %path.display(), "deleted a temp file that a crash left");
+            true
+        }
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "a temp file that a crash left can't be deleted");
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_temp_names_are_leftovers() {
+        assert!(is_leftover("00000000000000000003.json#8123"));
+        assert!(is_leftover("part-1.zstd.parquet#1"));
+        for name in ["00000000000000000003.json", "part#.parquet", "a#1b", "#", "x#"] {
+            assert!(!is_leftover(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_version_is_the_number_of_twenty_digits() {
+        assert_eq!(version("00000000000000000042.json"), Some(42));
+        assert_eq!(version("00000000000000000042.checkpoint.parquet"), Some(42));
+        assert_eq!(version("_last_checkpoint"), None);
+        assert_eq!(version("42.json"), None);
+    }
+}

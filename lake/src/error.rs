@@ -1,0 +1,168 @@
+//! Why a table operation failed, sorted by what to do about it.
+use crate::durable::SyncFailed;
+use deltalake_core::DeltaTableError;
+use deltalake_core::kernel::transaction::TransactionError;
+use parquet::errors::ParquetError;
+use std::error::Error as StdError;
+
+/// Why a table operation failed, by what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Passing trouble of the store: try again later. From [`crate::table::Table::commit`]: the commit may be tried
+    /// again with the same files (and must not be discarded), it is then found if it did go through.
+    #[error("lake store is unavailable: {0}")]
+    Unavailable(String),
+    /// The table isn't ours to write or read: another schema, a newer protocol, bad properties. Stop in words.
+    #[error("table {table} is incompatible: {reason}")]
+    Incompatible {
+        /// The table's place.
+        table: String,
+        /// What does not fit, and what to do.
+        reason: String,
+    },
+    /// A broken invariant (a failed fsync, a file that is missing). Stop loudly.
+    #[error("table {table} is broken: {reason}")]
+    Broken {
+        /// The table's place.
+        table: String,
+        /// What is broken.
+        reason: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn incompatible(table: &str, reason: impl Into<String>) -> Error {
+        Error::Incompatible { table: table.to_owned(), reason: reason.into() }
+    }
+
+    pub(crate) fn broken(table: &str, reason: impl Into<String>) -> Error {
+        Error::Broken { table: table.to_owned(), reason: reason.into() }
+    }
+}
+
+/// Sorts an error of delta-rs. What nobody can name is passing trouble only if I/O is behind it.
+pub(crate) fn delta(table: &str, doing: &str, error: DeltaTableError) -> Error {
+    let reason = format!("{doing}: {error}");
+    if any_cause(&error, |cause| cause.is::<SyncFailed>()) {
+        return Error::broken(table, reason);
+    }
+    match &error {
+        DeltaTableError::Transaction { source } => match source {
+            TransactionError::UnsupportedTableFeatures(_)
+            | TransactionError::TableFeaturesRequired(_)
+            | TransactionError::DeltaTableAppendOnly => Error::incompatible(table, reason),
+            _ => Error::Unavailable(format!("{table}: {reason}")),
+        },
+        DeltaTableError::InvalidJsonLog { .. }
+        | DeltaTableError::MetadataError(_)
+        | DeltaTableError::NoSchema
+        | DeltaTableError::NotATable(_)
+        | DeltaTableError::VersionDowngrade { .. } => Error::broken(table, reason),
+        DeltaTableError::UnsupportedColumnMapping { .. } => Error::incompatible(table, reason),
+        DeltaTableError::KernelError(kernel) if !is_passing_text(&kernel.to_string()) => Error::broken(table, reason),
+        DeltaTableError::Parquet { source } => parquet_reason(table, reason, source),
+        _ => Error::Unavailable(format!("{table}: {reason}")),
+    }
+}
+
+/// Sorts an error of the store. `missing` says whether an absent file breaks the table.
+pub(crate) fn store(table: &str, doing: &str, error: &object_store::Error, missing: Missing) -> Error {
+    let reason = format!("{doing}: {error}");
+    if any_cause(error, |cause| cause.is::<SyncFailed>()) {
+        return Error::broken(table, reason);
+    }
+    match (error, missing) {
+        (object_store::Error::NotFound { .. }, Missing::Breaks) => Error::broken(table, reason),
+        _ => Error::Unavailable(format!("{table}: {reason}")),
+    }
+}
+
+/// Whether a file that is not there means that the table is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    Breaks,
+    Passes,
+}
+
+/// Sorts an error of reading or writing Parquet.
+pub(crate) fn parquet(table: &str, doing: &str, error: &ParquetError) -> Error {
+    parquet_reason(table, format!("{doing}: {error}"), error)
+}
+
+fn parquet_reason(table: &str, reason: String, error: &ParquetError) -> Error {
+    if any_cause(error, |cause| cause.is::<SyncFailed>()) {
+        return Error::broken(table, reason);
+    }
+    let missing = any_cause(error, |cause| {
+        matches!(cause.downcast_ref::<object_store::Error>(), Some(object_store::Error::NotFound { .. }))
+    });
+    let io = any_cause(error, |cause| cause.is::<object_store::Error>() || cause.is::<std::io::Error>());
+    if io && !missing { Error::Unavailable(format!("{table}: {reason}")) } else { Error::broken(table, reason) }
+}
+
+/// The kernel turns causes into text on some ways: what speaks of the store or of I/O may pass.
+fn is_passing_text(text: &str) -> bool {
+    ["object store", "os error", "I/O", "timed out", "Reqwest", "File not found"].iter().any(|part| text.contains(part))
+}
+
+/// Whether `error` or anything that caused it is what `test` looks for.
+fn any_cause(error: &(dyn StdError + 'static), test: impl Fn(&(dyn StdError + 'static)) -> bool) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if test(error)
+            || boxed(error).is_some_and(|inner| any_cause(inner, &test as &dyn Fn(&(dyn StdError + 'static)) -> bool))
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// What an error holds that its `source` steps over (a transparent wrapper forwards to the cause of its cause).
+fn boxed<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    if let Some(object_store::Error::Generic { source, .. }) = error.downcast_ref::<object_store::Error>() {
+        return Some(source.as_ref());
+    }
+    if let Some(ParquetError::External(source)) = error.downcast_ref::<ParquetError>() {
+        return Some(source.as_ref());
+    }
+    if let Some(DeltaTableError::ObjectStore { source }) = error.downcast_ref::<DeltaTableError>() {
+        return Some(source);
+    }
+    error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref().map(|inner| inner as _))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn generic(source: impl StdError + Send + Sync + 'static) -> object_store::Error {
+        object_store::Error::Generic { store: "test", source: Box::new(source) }
+    }
+
+    #[test]
+    fn a_failed_fsync_is_broken_however_deep_it_lies() {
+        let failed = || generic(SyncFailed::new("fsync of x: Input/output error"));
+        assert!(matches!(store("t", "put", &failed(), Missing::Passes), Error::Broken { .. }));
+        let error = DeltaTableError::ObjectStore { source: failed() };
+        assert!(matches!(delta("t", "commit", error), Error::Broken { .. }));
+        let error = ParquetError::External(Box::new(failed()));
+        assert!(matches!(parquet("t", "write", &error), Error::Broken { .. }));
+    }
+
+    #[test]
+    fn trouble_of_the_store_passes() {
+        let full = || generic(std::io::Error::from(std::io::ErrorKind::StorageFull));
+        assert!(matches!(store("t", "put", &full(), Missing::Breaks), Error::Unavailable(_)));
+        assert!(matches!(delta("t", "commit", DeltaTableError::ObjectStore { source: full() }), Error::Unavailable(_)));
+        assert!(matches!(parquet("t", "read", &ParquetError::External(Box::new(full()))), Error::Unavailable(_)));
+    }
+
+    #[test]
+    fn a_file_that_the_table_names_and_that_is_not_there_breaks_it() {
+        let missing = || object_store::Error::NotFound { path: "x".into(), source: "gone".into() };
+        assert!(matches!(store("t", "head", &missing(), Missing::Breaks), Error::Broken { .. }));
+        assert!(matches!(parquet("t", "read", &ParquetError::External(Box::new(missing()))), Error::Broken { .. }));
+    }
+}

@@ -1,0 +1,64 @@
+//! Data files: written but not yet part of the table, and active.
+use deltalake_core::kernel::{Add, LogicalFileView};
+use std::collections::BTreeMap;
+
+/// A data file written and synced, not yet part of the table.
+#[derive(Debug, Clone)]
+pub struct DataFile {
+    /// Path relative to the table, e.g. `event_date=2026-11-22/part-<uuid>.zstd.parquet`.
+    pub path: String,
+    /// Partition values, as Delta writes them.
+    pub partition_values: BTreeMap<String, Option<String>>,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Rows.
+    pub rows: u64,
+    /// Delta's stats JSON (numRecords, minValues, maxValues, nullCount).
+    pub stats: String,
+}
+
+impl DataFile {
+    /// The Add action; `modification_time` as the store says, ms.
+    pub(crate) fn add(&self, modification_time: i64, data_change: bool) -> Add {
+        Add {
+            path: self.path.clone(),
+            partition_values: self.partition_values.clone().into_iter().collect(),
+            size: i64::try_from(self.bytes).unwrap_or(i64::MAX),
+            modification_time,
+            data_change,
+            stats: Some(self.stats.clone()),
+            tags: None,
+            deletion_vector: None,
+            base_row_id: None,
+            default_row_commit_version: None,
+            clustering_provider: None,
+        }
+    }
+}
+
+/// A file that the snapshot holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActiveFile {
+    /// Relative path.
+    pub path: String,
+    /// Partition values.
+    pub partition_values: BTreeMap<String, Option<String>>,
+    /// Size as the Delta log says.
+    pub bytes: u64,
+    /// numRecords of its stats.
+    pub rows: Option<u64>,
+    /// Milliseconds.
+    pub modification_time: i64,
+}
+
+impl From<&LogicalFileView> for ActiveFile {
+    fn from(view: &LogicalFileView) -> ActiveFile {
+        ActiveFile {
+            path: view.path().into_owned(),
+            partition_values: view.partition_values_map().into_iter().collect(),
+            bytes: u64::try_from(view.size()).unwrap_or(0),
+            rows: view.num_records().map(|rows| rows as u64),
+            modification_time: view.modification_time(),
+        }
+    }
+}

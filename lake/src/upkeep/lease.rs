@@ -1,0 +1,66 @@
+//! The maintenance lease: one owner rewrites files, and a paused owner that wakes up is fenced.
+//!
+//! The lease is a number in the table, the epoch: `txn` [`EPOCH`]. Taking it is a commit that moves it from the value
+//! seen to the next one; of two that try at once, the compare-and-swap lets one through. Every maintenance commit
+//! carries the fence `{expected: epoch, new: epoch}`, which is compared with the table's value on every snapshot that
+//! the commit is built on. So an owner that slept through a takeover can't commit: its fence differs, and it throws
+//! its files away. Time plays no part in this; a clock only keeps two live owners from taking the lease from each
+//! other at every pass.
+//!
+//! On one machine the process that starts takes the lease from the one before it, which the folder's owner lock says
+//! is gone (or is a command, which then stops).
+use crate::table::{Commit, Error, Outcome, Table, Txn};
+
+/// appId of the epoch.
+pub const EPOCH: &str = "maintenance/epoch";
+
+/// What this process knows of the lease of one table.
+#[derive(Debug, Default)]
+pub(crate) struct Lease {
+    epoch: Option<i64>,
+    lost_at_ms: Option<i64>,
+}
+
+/// Who owns the upkeep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// This process, with this epoch.
+    Owner(i64),
+    /// Another one.
+    Other,
+}
+
+impl Lease {
+    /// Holds the lease on the table's snapshot, or takes it. One that another process took is taken back only after
+    /// `retry_ms`.
+    pub(crate) async fn hold(&mut self, table: &mut Table, now_ms: i64, retry_ms: i64) -> Result<Standing, Error> {
+        let seen = table.txn(EPOCH).await?;
+        if let Some(epoch) = self.epoch {
+            if seen == Some(epoch) {
+                return Ok(Standing::Owner(epoch));
+            }
+            tracing::warn!(table = table.name, epoch, now = ?seen, "another process took over the upkeep");
+            (self.epoch, self.lost_at_ms) = (None, Some(now_ms));
+        }
+        if self.lost_at_ms.is_some_and(|lost| now_ms.saturating_sub(lost) < retry_ms) {
+            return Ok(Standing::Other);
+        }
+        let next = seen.unwrap_or(0).saturating_add(1);
+        let take = Commit { txns: vec![Txn { app: EPOCH.to_owned(), expected: seen, new: next }], ..Commit::default() };
+        match table.commit(&take).await? {
+            Outcome::Committed { .. } => {
+                (self.epoch, self.lost_at_ms) = (Some(next), None);
+                Ok(Standing::Owner(next))
+            }
+            Outcome::Superseded => {
+                self.lost_at_ms = Some(now_ms);
+                Ok(Standing::Other)
+            }
+        }
+    }
+
+    /// What every commit under the lease carries.
+    pub(crate) fn fence(&self, epoch: i64) -> Txn {
+        Txn { app: EPOCH.to_owned(), expected: Some(epoch), new: epoch }
+    }
+}

@@ -1,0 +1,52 @@
+//! Deletes from the store the files that merges replaced, once nobody reads them any more.
+//!
+//! Only what the log itself says was removed by a rewrite of the same rows, and long enough ago: a file that no commit
+//! names is never touched, nor one whose rows somebody deleted. The log forgets a removed file after `delta.deletedFileRetentionDuration`, so that must be longer.
+use crate::error::{self, Error};
+use crate::table::Table;
+use futures::TryStreamExt as _;
+use object_store::ObjectStoreExt as _;
+use std::collections::HashSet;
+
+/// Files deleted in one pass at most.
+const FILES_MAX: usize = 10_000;
+
+/// How far this process has deleted, so that no pass tries the same files again.
+#[derive(Debug, Default)]
+pub(crate) struct Retired {
+    through_ms: Option<i64>,
+}
+
+impl Retired {
+    /// Deletes files that were removed at or before `now_ms - age_ms`. Returns how many.
+    pub(crate) async fn pass(&mut self, table: &Table, now_ms: i64, age_ms: i64) -> Result<usize, Error> {
+        let until = now_ms.saturating_sub(age_ms);
+        let mut tombstones = table.state.all_tombstones(table.log.as_ref());
+        let mut old = Vec::new();
+        while let Some(tombstone) =
+            tombstones.try_next().await.map_err(|error| error::delta(&table.name, "read removed files", error))?
+        {
+            let due = |at: i64| at > 0 && at <= until && self.through_ms.is_none_or(|through| at > through);
+            let removed = tombstone.deletion_timestamp().filter(|_| !tombstone.data_change());
+            if let Some(at) = removed.filter(|at| due(*at)) {
+                old.push((at, tombstone.path().into_owned()));
+            }
+        }
+        old.sort();
+        let active: HashSet<String> = table.views().map(|view| view.path().into_owned()).collect();
+        let mut deleted = 0;
+        let rest = old.get(FILES_MAX).map(|(at, _)| *at);
+        for (_, path) in old.into_iter().take(FILES_MAX).filter(|(_, path)| !active.contains(path)) {
+            match table.store.delete(&table.store_path(&path)?).await {
+                Ok(()) => deleted += 1,
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => {
+                    tracing::warn!(table = table.name, path, %error, "a merged file can't be deleted yet");
+                    return Ok(deleted);
+                }
+            }
+        }
+        self.through_ms = Some(rest.map_or(until, |at| at - 1));
+        Ok(deleted)
+    }
+}

@@ -1,0 +1,306 @@
+//! Parquet files: encoded off the async threads, uploaded while they are encoded, durable when they return.
+//!
+//! ```text
+//!  batches ─▶ fit to the table's columns ─▶ ArrowWriter (blocking thread) ─▶ 8 MiB chunks ─▶ put, or multipart
+//!                       └─▶ statistics                        a bounded channel of 2
+//! ```
+//!
+//! Memory: one row group being encoded (at most 128 MiB) and four chunks.
+use crate::error::{self, Error, Missing};
+use crate::file::DataFile;
+use crate::stats::Statistics;
+use crate::table::Table;
+use arrow_array::{ArrayRef, RecordBatch, new_null_array};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use bytes::Bytes;
+use object_store::path::Path as StorePath;
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::schema::types::ColumnPath;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Rows of a row group at most.
+const GROUP_ROWS_MAX: usize = 1_000_000;
+/// Encoded bytes of a row group at most.
+const GROUP_BYTES_MAX: usize = 128 << 20;
+/// A dictionary page: above it a column falls back to plain values, which costs session_id 14 bytes a row.
+const DICTIONARY_BYTES_MAX: usize = 4 << 20;
+/// Bytes handed from the encoder to the upload at once; object stores want parts of at least 5 MiB.
+const CHUNK_BYTES: usize = 8 << 20;
+/// Chunks between the encoder and the upload.
+const CHUNKS_WAITING: usize = 2;
+
+/// What an encoder is fed.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    /// Rows of the group under way.
+    Rows(RecordBatch),
+    /// The row group ends here.
+    EndOfGroup,
+}
+
+/// What the encoder hands to the upload.
+enum Chunk {
+    Bytes(Bytes),
+    /// All was encoded. Without it the encoder failed, and nothing may become visible.
+    End,
+}
+
+impl Table {
+    /// Writes one durable Parquet file (zstd-1). Each group of `row_groups` becomes row groups of its own: the sink
+    /// passes one group for each log partition, or session_id's dictionary overflows. Batches have the table's
+    /// schema less the partition columns; columns may be in any order, dictionary arrays are accepted for string
+    /// columns, fixed-size binaries for binary ones, and nullable columns may be missing.
+    ///
+    /// # Errors
+    /// [`Error::Incompatible`] for a column that the table does not have or that does not fit.
+    pub async fn write_file(
+        &self,
+        partition_values: BTreeMap<String, Option<String>>,
+        row_groups: Vec<Vec<RecordBatch>>,
+    ) -> Result<DataFile, Error> {
+        let pieces = row_groups.into_iter().flat_map(|group| {
+            group.into_iter().map(|batch| Ok(Piece::Rows(batch))).chain(std::iter::once(Ok(Piece::EndOfGroup)))
+        });
+        self.write_pieces(partition_values, pieces).await
+    }
+
+    /// The same from an iterator that may block: it is pulled on a blocking thread.
+    pub(crate) async fn write_pieces(
+        &self,
+        partition_values: BTreeMap<String, Option<String>>,
+        pieces: impl Iterator<Item = Result<Piece, Error>> + Send + 'static,
+    ) -> Result<DataFile, Error> {
+        let path = file_path(&partition_values);
+        let store_path = self.store_path(&path)?;
+        let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
+        let encoder = Encoder {
+            table: self.name.clone(),
+            schema: self.data_schema(),
+            statistics: Statistics::new(&self.statistics_columns),
+            chunks: sender,
+        };
+        let encoding = tokio::task::spawn_blocking(move || encoder.encode(pieces));
+        let (encoded, uploaded) = tokio::join!(encoding, upload(self.store.as_ref(), &store_path, receiver));
+        let encoded = match encoded {
+            Ok(encoded) => encoded,
+            Err(error) => return Err(Error::broken(&self.name, format!("encoding {path} stopped: {error}"))),
+        };
+        // The upload's error is the cause when both failed: the encoder then only saw its channel closed.
+        let bytes = match (uploaded, encoded) {
+            (Ok(Some(bytes)), Ok(statistics)) => (bytes, statistics),
+            (Err(error), _) => return Err(error::store(&self.name, "write a file", &error, Missing::Passes)),
+            (_, Err(error)) => return Err(error),
+            (Ok(None), Ok(_)) => return Err(Error::broken(&self.name, format!("{path} was encoded but not uploaded"))),
+        };
+        let (bytes, statistics) = bytes;
+        let (rows, stats) = (statistics.rows(), statistics.json());
+        Ok(DataFile { path, partition_values, bytes, rows, stats })
+    }
+}
+
+/// `event_date=2026-11-22/part-<uuid>.zstd.parquet`. A value that would need escaping gets no folder: the log alone
+/// says what a file's partition values are.
+fn file_path(partition_values: &BTreeMap<String, Option<String>>) -> String {
+    let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    let mut path = String::new();
+    for (name, value) in partition_values {
+        if let Some(value) = value.as_deref().filter(|value| plain(value) && plain(name)) {
+            path += &format!("{name}={value}/");
+        }
+    }
+    path + &format!("part-{}.zstd.parquet", file_id())
+}
+
+#[allow(clippy::disallowed_methods, reason = "the name of a file; nothing depends on its value")]
+fn file_id() -> uuid::Uuid {
+    uuid::Uuid::new_v4()
+}
+
+struct Encoder {
+    table: String,
+    schema: SchemaRef,
+    statistics: Statistics,
+    chunks: mpsc::Sender<Chunk>,
+}
+
+impl Encoder {
+    fn encode(mut self, pieces: impl Iterator<Item = Result<Piece, Error>>) -> Result<Statistics, Error> {
+        let mut writer: Option<(SchemaRef, ArrowWriter<ChunkWriter>)> = None;
+        for piece in pieces {
+            match piece? {
+                Piece::Rows(batch) if batch.num_rows() > 0 => {
+                    let (schema, writer) = match &mut writer {
+                        Some(writer) => writer,
+                        empty => empty.insert(self.open(written_schema(&self.schema, &batch))?),
+                    };
+                    let batch = fit(&self.table, &batch, schema)?;
+                    self.statistics.update(&batch);
+                    writer.write(&batch).map_err(|error| self.failed(&error))?;
+                }
+                Piece::Rows(_) => {}
+                Piece::EndOfGroup => {
+                    if let Some((_, writer)) = &mut writer {
+                        writer.flush().map_err(|error| self.failed(&error))?;
+                    }
+                }
+            }
+        }
+        let (_, writer) = match writer {
+            Some(writer) => writer,
+            None => self.open(self.schema.clone())?,
+        };
+        let chunks = writer.into_inner().map_err(|error| self.failed(&error))?;
+        chunks.finish().map_err(|error| self.failed(&error.into()))?;
+        Ok(self.statistics)
+    }
+
+    fn open(&self, schema: SchemaRef) -> Result<(SchemaRef, ArrowWriter<ChunkWriter>), Error> {
+        let options = ArrowWriterOptions::new().with_properties(properties()).with_skip_arrow_metadata(true);
+        let chunks = ChunkWriter { chunks: self.chunks.clone(), buffer: Vec::new() };
+        let writer = ArrowWriter::try_new_with_options(chunks, schema.clone(), options);
+        Ok((schema, writer.map_err(|error| self.failed(&error))?))
+    }
+
+    fn failed(&self, error: &parquet::errors::ParquetError) -> Error {
+        error::parquet(&self.table, "encode a file", error)
+    }
+}
+
+fn properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_writer_version(WriterVersion::PARQUET_1_0)
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(GROUP_ROWS_MAX))
+        .set_max_row_group_bytes(Some(GROUP_BYTES_MAX))
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
+        .set_column_dictionary_enabled(ColumnPath::from("event_id"), false)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_offset_index_disabled(true)
+        .set_created_by(format!("playhead {}", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+/// The table's columns, but strings that come as dictionaries stay so: Parquet writes them as strings all the same,
+/// without unpacking them first.
+fn written_schema(table: &Schema, first: &RecordBatch) -> SchemaRef {
+    let fields = table.fields().iter().map(|field| {
+        let given = first.schema_ref().field_with_name(field.name()).map(|given| given.data_type().clone());
+        match (field.data_type(), given) {
+            (DataType::Utf8, Ok(DataType::Dictionary(key, value))) if *value == DataType::Utf8 => {
+                Arc::new(Field::clone(field).with_data_type(DataType::Dictionary(key, value)))
+            }
+            _ => field.clone(),
+        }
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// The batch with exactly the columns of `schema`.
+pub(crate) fn fit(table: &str, batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Error> {
+    if batch.schema_ref() == schema {
+        return Ok(batch.clone());
+    }
+    if let Some(stray) = batch.schema_ref().fields().iter().find(|f| schema.field_with_name(f.name()).is_err()) {
+        let reason = format!("its data files have no column {} ({})", stray.name(), stray.data_type());
+        return Err(Error::incompatible(table, reason));
+    }
+    let columns: Result<Vec<ArrayRef>, Error> = schema
+        .fields()
+        .iter()
+        .map(|field| match batch.column_by_name(field.name()) {
+            Some(column) if column.data_type() == field.data_type() => Ok(column.clone()),
+            Some(column) => arrow_cast::cast(column, field.data_type())
+                .map_err(|error| Error::incompatible(table, format!("column {}: {error}", field.name()))),
+            None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+        })
+        .collect();
+    RecordBatch::try_new(schema.clone(), columns?)
+        .map_err(|error| Error::incompatible(table, format!("a batch does not fit: {error}")))
+}
+
+/// Gathers what the encoder writes and hands it on in chunks; waits while the upload is behind.
+struct ChunkWriter {
+    chunks: mpsc::Sender<Chunk>,
+    buffer: Vec<u8>,
+}
+
+impl ChunkWriter {
+    fn hand_on(&mut self) -> std::io::Result<()> {
+        let chunk = Bytes::from(std::mem::take(&mut self.buffer));
+        self.send(Chunk::Bytes(chunk))
+    }
+
+    fn send(&self, chunk: Chunk) -> std::io::Result<()> {
+        let closed = |_| std::io::Error::new(std::io::ErrorKind::BrokenPipe, "the upload of the file stopped");
+        self.chunks.blocking_send(chunk).map_err(closed)
+    }
+
+    fn finish(mut self) -> std::io::Result<()> {
+        self.hand_on()?;
+        self.send(Chunk::End)
+    }
+}
+
+impl Write for ChunkWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= CHUNK_BYTES {
+            self.hand_on()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Puts the chunks at `path`: one put when it is one chunk, else a multipart upload. `None` when the encoder failed:
+/// then nothing is there.
+async fn upload(
+    store: &dyn ObjectStore,
+    path: &StorePath,
+    mut chunks: mpsc::Receiver<Chunk>,
+) -> object_store::Result<Option<u64>> {
+    let mut first: Option<Bytes> = None;
+    let mut parts: Option<Box<dyn MultipartUpload>> = None;
+    let mut bytes = 0;
+    loop {
+        match chunks.recv().await {
+            Some(Chunk::Bytes(chunk)) => {
+                bytes += chunk.len() as u64;
+                match (&mut parts, first.take()) {
+                    (None, None) => first = Some(chunk),
+                    (None, Some(held)) => {
+                        let started = parts.insert(store.put_multipart(path).await?);
+                        started.put_part(held.into()).await?;
+                        started.put_part(chunk.into()).await?;
+                    }
+                    (Some(parts), _) => parts.put_part(chunk.into()).await?,
+                }
+            }
+            Some(Chunk::End) => break,
+            None => {
+                if let Some(mut parts) = parts {
+                    parts.abort().await?;
+                }
+                return Ok(None);
+            }
+        }
+    }
+    match parts {
+        Some(mut parts) => parts.complete().await.map(drop)?,
+        None => {
+            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            store.put_opts(path, first.unwrap_or_default().into(), options).await.map(drop)?;
+        }
+    }
+    Ok(Some(bytes))
+}

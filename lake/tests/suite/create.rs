@@ -1,0 +1,116 @@
+//! Making and opening tables.
+use crate::support::{DATE, Lake, flush, partition_rows, read_all, spec};
+use arrow_schema::{DataType, Field, Schema};
+use lake::location::Location;
+use lake::table::{Error, Outcome, Spec, Table};
+use lake::tables;
+use std::sync::Arc;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_table_has_the_columns_and_properties_of_its_spec() {
+    let lake = Lake::new();
+    let table = lake.table().await;
+    assert_eq!(table.version(), 0);
+    let spec = spec();
+    for field in spec.schema.fields() {
+        let held = table.schema().field_with_name(field.name()).unwrap().clone();
+        assert_eq!((held.data_type(), held.is_nullable()), (field.data_type(), field.is_nullable()), "{field}");
+    }
+    assert_eq!(table.property(tables::PARTITIONS).as_deref(), Some("2"));
+    assert_eq!(table.property(tables::DEDUP_ROWS).as_deref(), Some("1000"));
+    assert_eq!(table.property("no.such.property"), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_there_is_opened_and_keeps_its_properties() {
+    let lake = Lake::new();
+    let mut table = lake.table().await;
+    flush(&mut table, DATE, 0..10).await;
+    let again = Table::open_or_create(&lake.location, &tables::events(9, 77)).await.unwrap();
+    assert_eq!(again.version(), 1);
+    assert_eq!(again.property(tables::PARTITIONS).as_deref(), Some("2"));
+    assert_eq!(again.txn("p0").await.unwrap(), Some(9));
+    assert_eq!(read_all(&again).await, partition_rows(0, 0..10));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn opening_what_is_not_there_is_none_and_makes_nothing() {
+    let lake = Lake::new();
+    assert!(Table::open(&lake.location).await.unwrap().is_none());
+    assert!(!lake.folder.path().join("events").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_that_make_a_table_at_once_one_does_and_all_have_it() {
+    let lake = Lake::new();
+    let makers = (0..8).map(|_| {
+        let location = lake.location.clone();
+        tokio::spawn(async move { Table::open_or_create(&location, &spec()).await })
+    });
+    let mut ids = Vec::new();
+    for maker in makers.collect::<Vec<_>>() {
+        let table = maker.await.unwrap().unwrap();
+        assert_eq!(table.version(), 0);
+        ids.push(format!("{:?}", table.schema()));
+    }
+    assert_eq!(ids.len(), 8);
+    assert_eq!(std::fs::read_dir(lake.path().join("_delta_log")).unwrap().count(), 1, "one commit, no temp file");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_with_a_blank_and_an_umlaut_in_its_name_is_a_place_like_any() {
+    let folder = tempfile::tempdir().unwrap();
+    let location = Location::Local(folder.path().join("mein Größtes").join("events"));
+    let mut table = Table::open_or_create(&location, &spec()).await.unwrap();
+    assert_eq!(flush(&mut table, DATE, 0..3).await, Outcome::Committed { version: 1 });
+    let again = Table::open(&location).await.unwrap().unwrap();
+    assert_eq!(read_all(&again).await, partition_rows(0, 0..3));
+}
+
+fn with_column(field: Field) -> Spec {
+    let mut spec = spec();
+    let mut fields = spec.schema.fields().to_vec();
+    fields.retain(|held| held.name() != field.name());
+    fields.push(Arc::new(field));
+    spec.schema = Arc::new(Schema::new(fields));
+    spec
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_without_a_column_or_with_another_type_is_refused_in_words() {
+    let lake = Lake::new();
+    lake.table().await;
+    for (field, words) in [
+        (Field::new("new_metric", DataType::Int64, true), "column new_metric is missing"),
+        (Field::new("content_id", DataType::Int64, true), "column content_id is Utf8 there and Int64 here"),
+    ] {
+        let Err(Error::Incompatible { reason, .. }) = Table::open_or_create(&lake.location, &with_column(field)).await
+        else {
+            panic!("opened")
+        };
+        assert!(reason.contains(words), "{reason}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_with_more_columns_than_the_spec_is_opened() {
+    let lake = Lake::new();
+    let wider = with_column(Field::new("new_metric", DataType::Int64, true));
+    Table::open_or_create(&lake.location, &wider).await.unwrap();
+    let mut table = lake.table().await;
+    assert_eq!(flush(&mut table, DATE, 0..3).await, Outcome::Committed { version: 1 });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_without_a_log_is_no_new_table() {
+    let lake = Lake::new();
+    let mut table = lake.table().await;
+    flush(&mut table, DATE, 0..3).await;
+    std::fs::remove_dir_all(lake.path().join("_delta_log")).unwrap();
+    let Err(Error::Broken { reason, .. }) = Table::open_or_create(&lake.location, &spec()).await else {
+        panic!("a table was made over the rows of another")
+    };
+    assert!(reason.contains("the log was lost"), "{reason}");
+    let gone = table.reload().await;
+    assert!(matches!(gone, Err(Error::Broken { .. })), "a table in use notices too: {gone:?}");
+}

@@ -1,0 +1,100 @@
+//! Checkpoints, log cleanup, the lease, deletion of what was merged.
+use crate::support::{DATE, Lake, flush, partition_rows, paths, read_all};
+use lake::table::Table;
+use lake::upkeep::{EPOCH, Options, Upkeep};
+use std::fs;
+
+const HOUR_MS: i64 = 3_600_000;
+
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_millis()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_is_made_when_due_and_a_reopened_table_is_the_same() {
+    let lake = Lake::new();
+    let mut table = lake.table().await;
+    let mut upkeep = Upkeep::new(Options { checkpoint_commits: 12, ..Options::default() });
+    let mut own = lake.table().await;
+    for round in 0..5 {
+        flush(&mut table, DATE, round * 5..round * 5 + 5).await;
+    }
+    assert_eq!(upkeep.pass(&mut own, 0).await.unwrap().checkpoint, None, "six commits and the lease");
+    for round in 5..11 {
+        flush(&mut table, DATE, round * 5..round * 5 + 5).await;
+    }
+    let done = upkeep.pass(&mut own, 0).await.unwrap();
+    assert_eq!((done.checkpoint, done.merged_from), (Some(12), 11));
+    let again = lake.table().await;
+    own.reload().await.unwrap();
+    assert_eq!(again.version(), 13);
+    assert_eq!(again.txn("p0").await.unwrap(), Some(54));
+    assert_eq!(again.txn(EPOCH).await.unwrap(), Some(1));
+    assert_eq!(paths(&again.files().await.unwrap()), paths(&own.files().await.unwrap()));
+    assert_eq!(read_all(&again).await, partition_rows(0, 0..55));
+    // A table opened before the checkpoint goes on over it.
+    flush(&mut table, DATE, 55..60).await;
+    assert_eq!(read_all(&table).await, partition_rows(0, 0..60));
+    assert_eq!(upkeep.pass(&mut own, 0).await.unwrap().checkpoint, None, "not due again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_older_than_the_retention_go_once_a_checkpoint_stands_for_them() {
+    let lake = Lake::new();
+    let mut table = lake.table().await;
+    for round in 0..11 {
+        flush(&mut table, DATE, round * 5..round * 5 + 5).await;
+    }
+    let log = lake.path().join("_delta_log");
+    let days_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3 * 86_400);
+    for version in 0..=11 {
+        let commit = fs::File::options().write(true).open(log.join(format!("{version:020}.json"))).unwrap();
+        commit.set_modified(days_ago).unwrap();
+    }
+    let options = Options { checkpoint_commits: 5, merge_files_min: 1000, ..Options::default() };
+    let mut own = lake.table().await;
+    assert_eq!(Upkeep::new(options).pass(&mut own, 0).await.unwrap().checkpoint, Some(12));
+    assert!(!log.join("00000000000000000003.json").exists());
+    let again = lake.table().await;
+    assert_eq!((again.version(), again.txn("p0").await.unwrap()), (12, Some(54)));
+    assert_eq!(read_all(&again).await, partition_rows(0, 0..55));
+    flush(&mut table, DATE, 55..60).await;
+    assert_eq!(read_all(&lake.table().await).await, partition_rows(0, 0..60), "a sink with an old snapshot goes on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_owner_takes_the_lease_and_the_first_one_waits() {
+    let lake = Lake::new();
+    let (mut first, mut second) = (Upkeep::new(Options::default()), Upkeep::new(Options::default()));
+    let (mut a, mut b) = (lake.table().await, lake.table().await);
+    assert!(!first.pass(&mut a, 0).await.unwrap().not_owner);
+    assert!(!second.pass(&mut b, 1).await.unwrap().not_owner);
+    assert_eq!(b.txn(EPOCH).await.unwrap(), Some(2));
+    assert!(first.pass(&mut a, 2).await.unwrap().not_owner);
+    assert!(first.pass(&mut a, 3).await.unwrap().not_owner);
+    assert!(!second.pass(&mut b, 4).await.unwrap().not_owner, "it was left in peace");
+    assert!(!first.pass(&mut a, HOUR_MS).await.unwrap().not_owner, "long after, the other may be gone");
+    assert_eq!(a.txn(EPOCH).await.unwrap(), Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn merged_files_are_deleted_a_day_later_and_nothing_else_is() {
+    let lake = Lake::new();
+    let mut table = lake.table().await;
+    for round in 0..8 {
+        flush(&mut table, DATE, round * 5..round * 5 + 5).await;
+    }
+    let small = paths(&table.files().await.unwrap());
+    let stray = crate::support::write(&table, DATE, &[(1, 0..3)]).await;
+    let mut upkeep = Upkeep::new(Options { checkpoint_commits: 1, ..Options::default() });
+    assert_eq!(upkeep.pass(&mut table, now_ms()).await.unwrap().merged_from, 8);
+    flush(&mut table, DATE, 40..45).await;
+    assert_eq!(upkeep.pass(&mut table, now_ms() + HOUR_MS).await.unwrap().retired, 0, "readers may need them");
+    assert!(small.iter().all(|path| lake.path().join(path).exists()));
+    flush(&mut table, DATE, 45..50).await;
+    assert_eq!(upkeep.pass(&mut table, now_ms() + 25 * HOUR_MS).await.unwrap().retired, 8);
+    assert!(small.iter().all(|path| !lake.path().join(path).exists()));
+    assert!(lake.path().join(&stray.path).exists(), "no commit ever named it");
+    assert_eq!(read_all(&Table::open(&lake.location).await.unwrap().unwrap()).await, partition_rows(0, 0..50));
+}
