@@ -103,7 +103,8 @@ impl Driver {
         }
         let not_sent = self.settle_the_rest();
         if let Some(acked) = &acked {
-            send_acked(acked, self.tally.borrow_mut().take_acked()).await?;
+            let ids = self.tally.borrow_mut().take_acked();
+            send_acked(acked, ids).await?;
         }
         Ok(not_sent)
     }

@@ -1,4 +1,5 @@
 //! What a run is asked to do, and what is refused.
+use crate::ids::mix;
 use std::time::Duration;
 
 /// Most viewers of a run: each takes about 250 bytes.
@@ -58,8 +59,8 @@ pub struct Options {
     pub batch: usize,
     /// How long.
     pub duration: Duration,
-    /// Same seed, same events (but for times, which are relative to `start_ms`). Ids come from the seed alone: two runs
-    /// with one seed send the same ids, and a collector that deduplicates keeps the first run's.
+    /// Same seed, same traffic. Ids come from the seed and `start_ms`: a second run is no copy of the first, which a
+    /// collector that deduplicates would drop.
     pub seed: u64,
     /// Connections.
     pub connections: usize,
@@ -71,6 +72,12 @@ pub struct Options {
 }
 
 impl Options {
+    /// What ids are made from: the seed and the start, so that a second run with the same seed sends the same traffic
+    /// with other ids, and its events are no duplicates of the first one's.
+    pub(crate) fn id_seed(&self) -> u64 {
+        mix(self.seed) ^ self.start_ms.cast_unsigned()
+    }
+
     /// Refuses figures that no run can have.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let refuse = |what: String| Err(Error::Options(what));

@@ -108,11 +108,11 @@ pub struct Rate {
 impl Rate {
     /// `events_per_s` for as long as `options` say: in all the whole number of events that the time holds.
     pub fn new(options: &Options, events_per_s: f64) -> Rate {
-        let mut sessions = Ids::new(options.seed, 1);
+        let mut sessions = Ids::new(options.id_seed(), 1);
         let templates = (0..SESSIONS).map(|session| Template::new(options.seed, session, &mut sessions)).collect();
         Rate {
             templates,
-            event_ids: Ids::new(options.seed, 2),
+            event_ids: Ids::new(options.id_seed(), 2),
             format: options.target.format,
             batch: options.batch as u64,
             start_ms: options.start_ms,

@@ -86,19 +86,20 @@ impl DueQueue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a request that is due, or gives it back when the queue is full.
-    pub(crate) fn offer(&self, request: Request) -> Result<(), Request> {
+    /// Adds a request that is due. False: the queue is full, and the request is gone.
+    #[must_use]
+    pub(crate) fn offer(&self, request: Request) -> bool {
         let mut waiting = self.lock();
         let bytes = request.body.bytes.len();
         let requests = waiting.due.len() + waiting.postponed.len();
         if requests >= QUEUE_REQUESTS_MAX || (requests > 0 && waiting.bytes + bytes > QUEUE_BYTES_MAX) {
-            return Err(request);
+            return false;
         }
         waiting.bytes += bytes;
         waiting.due.push_back(request);
         drop(waiting);
         self.changed.notify_one();
-        Ok(())
+        true
     }
 
     /// Puts a request back until `at`. Always taken: there are no more of these than there are connections beyond the
@@ -202,8 +203,9 @@ pub(crate) fn pace(
             break;
         }
         paced.late += u64::from(due.elapsed() > LATE);
-        if let Err(request) = queue.offer(Request { body, due, attempts: 0 }) {
-            paced.not_sent += request.body.events();
+        let events = body.events();
+        if !queue.offer(Request { body, due, attempts: 0 }) {
+            paced.not_sent += events;
         }
     }
     if !wait_until(end, stop) {
@@ -266,12 +268,12 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_gives_the_request_back() {
+    fn a_full_queue_takes_no_more_until_there_is_room() {
         let queue = DueQueue::default();
-        assert!(queue.offer(request(QUEUE_BYTES_MAX + 1)).is_ok(), "alone, any body may wait");
-        assert!(queue.offer(request(1)).is_err());
+        assert!(queue.offer(request(QUEUE_BYTES_MAX + 1)), "alone, any body may wait");
+        assert!(!queue.offer(request(1)));
         assert_eq!(queue.drain().len(), 1);
-        assert!(queue.offer(request(1)).is_ok());
+        assert!(queue.offer(request(1)));
     }
 
     #[tokio::test]

@@ -121,7 +121,7 @@ pub struct Load {
     /// How long.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub seconds: u64,
-    /// Same seed, same events.
+    /// Same seed, same traffic; ids differ from run to run, so that a second run is no copy of the first.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Connections.

@@ -7,9 +7,12 @@ use tracing_subscriber::EnvFilter;
 
 /// Logs go to standard error: readable lines on a terminal, JSON otherwise. `RUST_LOG` sets what is shown.
 pub fn init_logging(default_level: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-        EnvFilter::new(format!("{default_level},delta_kernel=warn,deltalake_core=warn,object_store=warn,hyper=warn,fjall=warn,lsm_tree=warn"))
-    });
+    // Ours at the default level, libraries only when something is wrong.
+    let ours = ["playhead", "ingest", "sink", "lake", "log", "event", "benches"];
+    // A commit that another writer won is our protocol's daily bread, and counted: no warning of the library's.
+    let libraries = "warn,deltalake_core::kernel::transaction=error".to_owned();
+    let default = ours.iter().fold(libraries, |filter, room| format!("{filter},{room}={default_level}"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second call (tests, demo) keeps the first subscriber: that is not an error.
     if std::io::stderr().is_terminal() {

@@ -86,12 +86,12 @@ impl Audience {
     pub fn new(options: &Options, viewers: u64) -> Audience {
         let length_ms = (options.duration.as_secs_f64() * options.speed * 1000.0).max(1.0) as u64;
         let viewers = u32::try_from(viewers).unwrap_or(u32::MAX);
-        let mut population = Population::new(options.seed, viewers, length_ms);
+        let mut population = Population::new(options.seed, options.id_seed(), viewers, length_ms);
         let said = population.next().map(|said| wall(said, options.speed));
         let mut audience = Audience {
             population,
             renderer: Renderer::new(),
-            event_ids: Ids::new(options.seed, 2),
+            event_ids: Ids::new(options.id_seed(), 2),
             dice: SmallRng::seed_from_u64(options.seed.rotate_left(32) ^ 0xA0D1_E9CE),
             format: options.target.format,
             batch: options.batch,

@@ -29,9 +29,9 @@ pub(crate) struct Population {
 
 impl Population {
     /// `viewers` that come at kickoff, for `length_ms` of audience time.
-    pub(crate) fn new(seed: u64, viewers: u32, length_ms: u64) -> Population {
+    pub(crate) fn new(seed: u64, id_seed: u64, viewers: u32, length_ms: u64) -> Population {
         let mut dice = SmallRng::seed_from_u64(seed);
-        let mut session_ids = Ids::new(seed, 1);
+        let mut session_ids = Ids::new(id_seed, 1);
         let (titles, times, programme) = (Titles::new(), Times::new(), Programme::new(length_ms));
         let viewers: Vec<_> = (0..viewers)
             .map(|number| {

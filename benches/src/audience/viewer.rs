@@ -4,8 +4,13 @@ use crate::json::Object;
 use rand::Rng;
 use rand::rngs::SmallRng;
 
+/// A system and its version.
+type System = (&'static str, &'static str);
+/// A provider and its number.
+type Provider = (&'static str, i64);
+
 /// Device families with their share: TV 40, mobile 35, web 20, console 5.
-const DEVICES: [(&str, u32, &[(&str, &str)]); 4] = [
+const DEVICES: [(&str, u32, &[System]); 4] = [
     ("tv", 40, &[("tizen", "7.0"), ("webos", "23"), ("tvos", "18.1"), ("androidtv", "14"), ("roku", "13.0")]),
     ("mobile", 35, &[("ios", "18.1"), ("ios", "17.6"), ("android", "15"), ("android", "14"), ("android", "13")]),
     ("web", 20, &[("windows", "11"), ("windows", "10"), ("macos", "15.1"), ("linux", "6")]),
@@ -17,7 +22,7 @@ const APP_VERSIONS: [(&str, u32); 3] = [("8.14.2", 70), ("8.15.0", 25), ("8.9.1"
 const PLAYERS: [(&str, &str); 4] =
     [("shaka-player", "5.2.0"), ("exoplayer", "1.5.1"), ("hls.js", "1.7.0"), ("dash.js", "5.2.0")];
 /// Country, region, share, and its two providers with their numbers.
-const COUNTRIES: [(&str, &str, u32, [(&str, i64); 2]); 8] = [
+const COUNTRIES: [(&str, &str, u32, [Provider; 2]); 8] = [
     ("US", "US-CA", 30, [("Comcast", 7922), ("Verizon", 701)]),
     ("DE", "DE-BE", 14, [("Deutsche Telekom", 3320), ("Vodafone", 3209)]),
     ("BR", "BR-SP", 13, [("Claro", 28573), ("Vivo", 27699)]),
@@ -137,7 +142,7 @@ fn render_device(device: usize, system: usize, app_version: &str) -> Vec<u8> {
     })
 }
 
-fn render_network(country: (&str, &str), provider: (&str, i64), cdn: &str, mobile: bool) -> Vec<u8> {
+fn render_network(country: (&str, &str), provider: Provider, cdn: &str, mobile: bool) -> Vec<u8> {
     rendered(|object| {
         object.text("connection_type", if mobile { "cellular" } else { "wifi" });
         object.text("isp", provider.0);

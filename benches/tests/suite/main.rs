@@ -1,5 +1,6 @@
 //! The load generator from outside: against a small HTTP server that answers as a test orders, and by the bodies that it
 //! plans.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, also in what its tests share")]
 mod accounting;
 mod audience_mix;
 mod determinism;
