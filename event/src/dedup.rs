@@ -172,3 +172,19 @@ impl Window {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_index_and_the_records_never_outgrow_the_window() {
+        let mut window = Window::new(100);
+        for row in 0..10_000u64 {
+            window.observe(row / 3, Key { tenant: 0, id: u128::from(row * row % 9_973 / 5) });
+            assert!(window.slots.len() <= window.ring.len() && window.ring.len() <= 100);
+            assert!(window.ring.capacity() <= 100, "the ring is never taken beyond N");
+            assert!(window.records.len() <= 100 / 3 + 2);
+        }
+    }
+}

@@ -15,13 +15,13 @@ use crate::schema::{Column, Kind};
 pub(crate) const HEADERS_BYTES_MAX: usize = 6 * 25 + 35 + 2 * 20 + 16 + 2 * 11;
 
 /// A message without its columns: 8 bytes of framing, tables, their vtables, padding.
-const MESSAGE_BYTES_MAX: usize = 256;
+const MESSAGE_BYTES_MAX: usize = 192;
 /// Schema message, batch message, end marker, headers.
 const BASE_BYTES: usize = 2 * MESSAGE_BYTES_MAX + 8 + HEADERS_BYTES_MAX;
 /// A field of the schema message without its name: its table, type table, child vector, their vtables and padding.
-const FIELD_BYTES_MAX: usize = 120;
+const FIELD_BYTES_MAX: usize = 72;
 /// What a dictionary's encoding adds to its field.
-const FIELD_DICTIONARY_BYTES_MAX: usize = 72;
+const FIELD_DICTIONARY_BYTES_MAX: usize = 48;
 /// Length, count of nulls.
 const NODE_BYTES: usize = 16;
 /// Offset and length in the metadata; in the body 8 bytes before the raw bytes, up to 7 of padding, and one for the
@@ -66,9 +66,9 @@ impl Size {
     }
 }
 
-/// Bytes that a new value of a dictionary takes: offset and validity beside its own.
+/// Bytes that a new value of a dictionary takes: an offset beside its own. (It is never null.)
 pub(crate) const fn dictionary_value_bytes(value: &str) -> usize {
-    value.len() + OFFSET_BYTES + 1
+    value.len() + OFFSET_BYTES
 }
 
 /// Bytes that an entry of the map takes: two offsets, three bits of validity beside its strings.

@@ -114,7 +114,7 @@ fn maximal(seed: u128) -> ViewEvent<'static> {
                 Value::Text(Cow::Owned(noise(bytes_max, seed ^ u128::from(column.0))))
             }
             Kind::Float32 => Value::Float(seed as f32),
-            Kind::Boolean => Value::Bool(seed % 2 == 0),
+            Kind::Boolean => Value::Bool(seed.is_multiple_of(2)),
             Kind::Time => Value::Time((mix(seed) >> 70) as i64),
             Kind::Int16 => Value::Int((mix(seed) >> 113) as i64),
             _ => Value::Int((mix(seed) >> 97) as i64),
@@ -122,9 +122,9 @@ fn maximal(seed: u128) -> ViewEvent<'static> {
         (column, value)
     });
     let each = limits::CUSTOM_BYTES_MAX / limits::CUSTOM_KEYS_MAX;
-    let custom = (0..limits::CUSTOM_KEYS_MAX).map(|key| {
-        let key = noise(limits::CUSTOM_KEY_BYTES_MAX, seed ^ (key as u128) << 64);
-        let value = noise(each - key.len(), seed ^ 7);
+    let custom = (0..limits::CUSTOM_KEYS_MAX).map(|index| {
+        let key = noise(limits::CUSTOM_KEY_BYTES_MAX, seed ^ (index as u128) << 64);
+        let value = noise(each - key.len(), seed ^ 7 ^ (index as u128) << 32);
         (Cow::Owned(key), Cow::Owned(value))
     });
     ViewEvent {
@@ -247,4 +247,39 @@ fn a_batch_over_the_limit_is_refused_in_words() {
     }
     let error = codec::encode(&builder.finish()).unwrap_err();
     assert!(error.to_string().contains("over the limit of 1000000"), "{error}");
+}
+
+/// A value of `column` that neither compresses nor repeats.
+fn noisy(column: Column, seed: u128) -> ViewEvent<'static> {
+    let mut event = maximal(seed);
+    event.fields.retain(|(kept, _)| *kept == column);
+    event.custom.truncate(if column == Column::CUSTOM { 3 } else { 0 });
+    let session_id = event.session_id.take().filter(|_| column == Column::SESSION_ID);
+    ViewEvent { session_id, event_type: "play".into(), ..event }
+}
+
+#[test]
+fn no_column_costs_more_than_its_share_of_the_bound() {
+    let measure = |column: Option<Column>, rows: u128| {
+        let mut builder = BatchBuilder::new();
+        for seed in 0..rows {
+            let event = match column {
+                // Some without, so that there are bits of validity too; the last one with.
+                Some(column) if !(rows - seed).is_multiple_of(5) => noisy(column, seed),
+                _ => minimal(mix(seed)),
+            };
+            builder.append(ARRIVAL, &event);
+        }
+        (builder.encoded_bytes_max(), codec::encode(&builder.finish()).unwrap().bytes())
+    };
+    // One row, where metadata is all; and so many that dictionaries stay dictionaries.
+    for rows in [1, 40, 300] {
+        let (bound_without, bytes_without) = measure(None, rows);
+        assert!(bytes_without <= bound_without);
+        for column in Column::all().filter(|column| column.spec().nullable) {
+            let (bound, bytes) = measure(Some(column), rows);
+            let (share, cost) = (bound - bound_without, bytes - bytes_without);
+            assert!(cost <= share, "{} costs {cost} bytes, its share is {share}", column.name());
+        }
+    }
 }
