@@ -25,7 +25,7 @@ use object_store::ObjectStoreExt as _;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-/// Races lost in a row before giving up: at one commit a second of others, and 10 ms for ours, one in a hundred is.
+/// Races lost to other writers before giving up: at ten of their commits a second and 10 ms for ours, one in ten is.
 const RACES_MAX: u32 = 50;
 /// Failures of the store, with the outcome known to be "not committed", before giving up.
 const FAILURES_MAX: u32 = 4;

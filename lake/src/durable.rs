@@ -21,20 +21,20 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path as StorePath;
 use object_store::{
     CopyMode, CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, RenameTargetMode, Result, UploadPart,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, RenameTargetMode, Result,
 };
 use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use upload::Upload;
 
 mod listing;
 mod recovery;
+mod upload;
 
 /// Folders whose own durability is remembered; above it the memory starts anew.
 const FOLDERS_KNOWN_MAX: usize = 4096;
@@ -279,58 +279,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
     }
 }
 
-/// Parts go straight to the temp file, so a large upload holds no memory.
-#[derive(Debug)]
-struct Upload {
-    shared: Arc<Shared>,
-    destination: PathBuf,
-    staged: Option<Staged>,
-    bytes: u64,
-    written: Arc<AtomicU64>,
-}
-
-#[async_trait]
-impl MultipartUpload for Upload {
-    fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        let file = self.staged.as_ref().map(|staged| staged.file.clone());
-        let (mut at, destination) = (self.bytes, self.destination.clone());
-        self.bytes += data.content_length() as u64;
-        let written = self.written.clone();
-        Box::pin(blocking(move || {
-            let Some(file) = file else {
-                return Err(failed("write to a finished upload of", &destination, ErrorKind::InvalidInput.into()));
-            };
-            for bytes in &data {
-                file.write_all_at(bytes, at).map_err(|error| failed("write", &destination, error))?;
-                at += bytes.len() as u64;
-            }
-            written.fetch_add(data.content_length() as u64, Ordering::AcqRel);
-            Ok(())
-        }))
-    }
-
-    async fn complete(&mut self) -> Result<PutResult> {
-        let Some(staged) = self.staged.take() else {
-            return Err(failed("finish twice", &self.destination, ErrorKind::InvalidInput.into()));
-        };
-        if self.written.load(Ordering::Acquire) != self.bytes {
-            return Err(failed("finish with parts missing", &self.destination, ErrorKind::InvalidData.into()));
-        }
-        let (shared, destination) = (self.shared.clone(), self.destination.clone());
-        blocking(move || shared.publish(staged, &destination, true)).await?;
-        Ok(PutResult { e_tag: None, version: None })
-    }
-
-    async fn abort(&mut self) -> Result<()> {
-        let staged = self.staged.take();
-        blocking(move || {
-            drop(staged);
-            Ok(())
-        })
-        .await
-    }
-}
-
 impl fmt::Display for DurableFileSystem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "DurableFileSystem({})", self.shared.base.display())
@@ -360,7 +308,7 @@ impl ObjectStore for DurableFileSystem {
         let (shared, path) = (self.shared.clone(), destination.clone());
         let staged = blocking(move || shared.stage(&path)).await?;
         let shared = self.shared.clone();
-        Ok(Box::new(Upload { shared, destination, staged: Some(staged), bytes: 0, written: Arc::default() }))
+        Ok(Box::new(Upload::new(shared, destination, staged)))
     }
 
     async fn get_opts(&self, location: &StorePath, options: GetOptions) -> Result<GetResult> {

@@ -47,12 +47,12 @@ pub(crate) fn delta(table: &str, doing: &str, error: DeltaTableError) -> Error {
         return Error::broken(table, reason);
     }
     match &error {
-        DeltaTableError::Transaction { source } => match source {
-            TransactionError::UnsupportedTableFeatures(_)
-            | TransactionError::TableFeaturesRequired(_)
-            | TransactionError::DeltaTableAppendOnly => Error::incompatible(table, reason),
-            _ => Error::Unavailable(format!("{table}: {reason}")),
-        },
+        DeltaTableError::Transaction {
+            source:
+                TransactionError::UnsupportedTableFeatures(_)
+                | TransactionError::TableFeaturesRequired(_)
+                | TransactionError::DeltaTableAppendOnly,
+        } => Error::incompatible(table, reason),
         DeltaTableError::InvalidJsonLog { .. }
         | DeltaTableError::MetadataError(_)
         | DeltaTableError::NoSchema
