@@ -14,7 +14,7 @@ const IDLE_CONNECTIONS: usize = 3_000;
 #[ignore = "run by the test of idle connections, as its client"]
 #[allow(clippy::disallowed_methods, reason = "the parent says where to connect")]
 fn client_of_idle_connections() {
-    let Ok(address) = std::env::var("PLAYHEAD_TEST_IDLE_ADDRESS") else { return };
+    let Ok(address) = std::env::var("IDLE_CLIENT_ADDRESS") else { return };
     let connections: Vec<_> = (0..IDLE_CONNECTIONS).map(|_| std::net::TcpStream::connect(&address).unwrap()).collect();
     println!("\nconnected {}", connections.len());
     std::io::stdout().flush().unwrap();
@@ -28,7 +28,7 @@ fn thousands_of_idle_connections_leave_a_neighbour_served_and_memory_flat() {
     let before = node.resident_bytes();
     let mut client = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--nocapture", "--exact", "bad_input::client_of_idle_connections"])
-        .env("PLAYHEAD_TEST_IDLE_ADDRESS", &node.listen)
+        .env("IDLE_CLIENT_ADDRESS", &node.listen)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

@@ -16,8 +16,8 @@ fn setting(name: &str, default: u64) -> u64 {
 
 #[test]
 fn killed_at_random_moments_under_load_each_acknowledged_event_is_in_the_lake_once() {
-    let kills = setting("PLAYHEAD_TEST_KILLS", KILLS_DEFAULT.into());
-    let seed = setting("PLAYHEAD_TEST_SEED", u64::from(std::process::id()));
+    let kills = setting("SOAK_KILLS", KILLS_DEFAULT.into());
+    let seed = setting("SOAK_SEED", u64::from(std::process::id()));
     println!("{kills} kills, seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let temp = tempfile::tempdir().unwrap();
