@@ -139,7 +139,7 @@ pub enum LogSource {
         /// `HOST:PORT`
         address: String,
         /// One client for all requests.
-        client: Client<HttpConnector, Empty<Bytes>>,
+        client: Box<Client<HttpConnector, Empty<Bytes>>>,
     },
 }
 
@@ -150,7 +150,7 @@ impl LogSource {
             Ok(log) => Ok(LogSource::Offline(log)),
             Err(log::embedded::OpenError::Owned { .. }) => {
                 let RunningNode { admin, .. } = data.announced().ok_or(Error::Unannounced)?;
-                let client = Client::builder(TokioExecutor::new()).build_http();
+                let client = Box::new(Client::builder(TokioExecutor::new()).build_http());
                 Ok(LogSource::Admin { address: admin, client })
             }
             Err(error) => Err(error.into()),

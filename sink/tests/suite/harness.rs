@@ -123,10 +123,15 @@ impl Harness {
     }
 
     pub fn start(&self) -> Running {
+        self.start_on(self.log.clone())
+    }
+
+    /// A sink that reads another log.
+    pub fn start_on(&self, log: Arc<dyn log::Log>) -> Running {
         let (shutdown, answers) = (CancellationToken::new(), Answers::default());
         let told = answers.clone();
         let parts = Parts {
-            log: self.log.clone(),
+            log,
             lake: self.lake(),
             dedup_rows: self.dedup_rows,
             bounds: TimeBounds { past_max: 30 * 24 * HOUR, future_max: HOUR, skew_min: 5_000_000 },
