@@ -18,6 +18,8 @@ mod config;
 mod data_dir;
 mod log_source;
 mod node;
+mod outcome;
+mod storage;
 mod terminal;
 
 #[global_allocator]

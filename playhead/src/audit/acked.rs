@@ -1,6 +1,6 @@
 //! The file of acknowledged ids, and what became of each.
-use super::Error;
 use super::ledger::Ledger;
+use crate::outcome::Error;
 use std::io::BufRead;
 use std::path::Path;
 use uuid::Uuid;

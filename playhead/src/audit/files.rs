@@ -1,5 +1,6 @@
 //! Every active file is there, and of the size that the table says.
-use super::{Error, Report};
+use super::Report;
+use crate::outcome::Error;
 use lake::table::Table;
 
 /// Checks all files of `table`.

@@ -1,6 +1,6 @@
 //! Reads keys and places of the tables' rows.
-use super::Error;
 use super::ledger::{Ledger, Place};
+use crate::outcome::Error;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray};

@@ -1,9 +1,10 @@
 //! Compares the log's records, as far as they are held, with the ledger.
 use super::lake_rows::DeadLetters;
 use super::ledger::{Ledger, Place, Verdicts};
-use super::{Acked, Error, FINDINGS_MAX, Partition, Report};
+use super::{Acked, FINDINGS_MAX, Partition, Report};
 use crate::config::Config;
 use crate::log_source::LogSource;
+use crate::outcome::Error;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use event::codec::{self, Decoded};

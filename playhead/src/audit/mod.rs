@@ -9,7 +9,8 @@
 //! as the log holds them; below that, the table's own totals are compared with what is there.
 use crate::config::Config;
 use crate::log_source::LogSource;
-use crate::node::CLUSTER;
+use crate::outcome::Error;
+use crate::storage::CLUSTER;
 use lake::table::Table;
 use lake::tables::{TxnNames, txn_names};
 use ledger::{Ledger, Verdicts};
@@ -30,9 +31,6 @@ pub use acked::Acked;
 const ROWS_A_PASS: u64 = 10_000_000;
 /// Findings that are spelled out; the rest is only counted.
 const FINDINGS_MAX: usize = 100;
-
-/// Why an audit could not be made.
-pub type Error = crate::commands::Error;
 
 /// What an audit found. `ok` only if nothing is wrong.
 #[derive(Debug, Default, Serialize)]

@@ -3,7 +3,7 @@ use super::{Context, Error, Outcome};
 use crate::audit::{self, Report, Tables};
 use crate::cli::Audit;
 use crate::log_source::LogSource;
-use crate::{node, terminal};
+use crate::{storage, terminal};
 use std::time::Duration;
 
 /// How often the tables are looked at while waiting for the lake.
@@ -13,7 +13,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub async fn run(context: Context, options: Audit) -> Result<Outcome, Error> {
     terminal::init_logging("warn");
     let data = context.data()?;
-    let lake = node::lake_of(&data);
+    let lake = storage::lake_of(&data);
     let log = LogSource::open(&context.config, &data).await?;
     if log.is_running() {
         wait_for_lake(&context, &lake, &log, Duration::from_secs(options.wait_s)).await?;

@@ -1,26 +1,24 @@
 //! `playhead demo`: the whole way once on this machine, and the proof that it is exact.
-use super::load::{open_acked, show};
-use super::up::Signals;
+use super::load::{drive, open_acked};
 use super::{Context, Error, Outcome};
 use crate::audit::{self, Tables};
 use crate::cli::Demo;
 use crate::clock::SystemClock;
 use crate::data_dir::DataDir;
 use crate::log_source::LogSource;
-use crate::node::{self, Node};
+use crate::node::Node;
+use crate::storage;
 use crate::terminal;
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use benches::{Format, Options, Progress, Shape, Target};
+use benches::{Format, Options, Shape, Target};
 use event::clock::Clock;
 use futures::TryStreamExt;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
 
 /// The lake should be seen to grow while the demo runs.
 const FLUSH_AGE_MS: u64 = 2_000;
@@ -79,7 +77,7 @@ pub async fn run(mut context: Context, demo: Demo) -> Result<Outcome, Error> {
     };
     node.stop().await?;
 
-    let tables = Tables::open(&node::lake_of(&data)).await?;
+    let tables = Tables::open(&storage::lake_of(&data)).await?;
     let log = LogSource::open(&context.config, &data).await?;
     let audit = audit::audit(&context.config, &tables, &log, Some(&acked), &indicatif::ProgressBar::hidden()).await;
     log.close().await;
@@ -137,22 +135,7 @@ async fn play(demo: &Demo, address: SocketAddr, acked: &Path) -> Result<benches:
         start_ms: SystemClock.now() / 1_000,
         speed: SPEED,
     };
-    let stop = CancellationToken::new();
-    let progress = Arc::new(Progress::default());
-    let shown = tokio::spawn(show(progress.clone(), demo.seconds, stop.clone()));
-    let mut signals = Signals::new()?;
-    let run = benches::run(options, Some(open_acked(acked)?), progress, stop.clone());
-    tokio::pin!(run);
-    let report = tokio::select! {
-        report = &mut run => report,
-        () = signals.next() => {
-            stop.cancel();
-            run.await
-        }
-    };
-    stop.cancel();
-    let _ = shown.await;
-    Ok(report?)
+    drive(options, Some(open_acked(acked)?)).await
 }
 
 /// How many events of each type the lake has: read from the files, not from what was sent.

@@ -22,10 +22,21 @@ pub async fn run(context: Context, load: Load) -> Result<Outcome, Error> {
     terminal::init_logging("warn");
     let acked = load.acked.as_deref().map(open_acked).transpose()?;
     let options = options(&load)?;
+    let report = drive(options, acked).await?;
+    if context.common.json {
+        terminal::say_json(&report);
+    } else {
+        print(&report);
+    }
+    Ok(if report.acknowledged > 0 { Outcome::Right } else { Outcome::Wrong })
+}
+
+/// Runs a load with a bar on the terminal; a signal ends it early, with the figures up to then.
+pub async fn drive(options: Options, acked: Option<Box<dyn Write + Send>>) -> Result<Report, Error> {
     let stop = CancellationToken::new();
     let mut signals = Signals::new()?;
     let progress = Arc::new(Progress::default());
-    let shown = tokio::spawn(show(progress.clone(), load.seconds, stop.clone()));
+    let shown = tokio::spawn(show(progress.clone(), options.duration.as_secs(), stop.clone()));
     let run = benches::run(options, acked, progress, stop.clone());
     tokio::pin!(run);
     let report = tokio::select! {
@@ -37,13 +48,7 @@ pub async fn run(context: Context, load: Load) -> Result<Outcome, Error> {
     };
     stop.cancel();
     let _ = shown.await;
-    let report = report?;
-    if context.common.json {
-        terminal::say_json(&report);
-    } else {
-        print(&report);
-    }
-    Ok(if report.acknowledged > 0 { Outcome::Right } else { Outcome::Wrong })
+    Ok(report?)
 }
 
 /// The file of acknowledged ids, ready to be written.
@@ -83,7 +88,7 @@ fn options(load: &Load) -> Result<Options, Error> {
 }
 
 /// A bar on the terminal while the load runs.
-pub async fn show(progress: Arc<Progress>, seconds: u64, stop: CancellationToken) {
+async fn show(progress: Arc<Progress>, seconds: u64, stop: CancellationToken) {
     let bar = terminal::progress(seconds, "load");
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     let mut before = 0;

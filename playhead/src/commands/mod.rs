@@ -2,9 +2,9 @@
 use crate::cli::{Cli, Command, Common};
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
+pub use crate::outcome::{Error, Outcome};
 use clap::CommandFactory;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 mod audit;
 mod config_command;
@@ -16,27 +16,6 @@ mod up;
 
 /// Where log and lake live when --data says nothing.
 const DEFAULT_DATA: &str = "./playhead-data";
-
-/// Any failure that keeps a command from doing its work (exit code 2).
-pub type Error = Box<dyn std::error::Error + Send + Sync>;
-
-/// How a command that did its work ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// Exit code 0.
-    Right,
-    /// Exit code 1: done, and what it found is wrong.
-    Wrong,
-}
-
-impl From<Outcome> for ExitCode {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Right => ExitCode::SUCCESS,
-            Outcome::Wrong => ExitCode::from(1),
-        }
-    }
-}
 
 /// What every command starts from.
 pub struct Context {

@@ -43,12 +43,12 @@ pub async fn run(context: Context) -> Result<Outcome, Error> {
     terminal::init_logging("warn");
     let data = context.data()?;
     let source = LogSource::open(&context.config, &data).await?;
-    let lake = crate::node::lake_of(&data);
+    let lake = crate::storage::lake_of(&data);
     let events = Table::open(&lake.events).await?;
     let dead_letters = Table::open(&lake.dead_letters).await?;
     let mut partitions = Vec::new();
     for (partition, held) in (0u32..).zip(source.bounds().await?) {
-        let names = txn_names(crate::node::CLUSTER, &context.config.kafka.topic, partition);
+        let names = txn_names(crate::storage::CLUSTER, &context.config.kafka.topic, partition);
         let last = match &events {
             Some(table) => table.txn(&names.offset).await?,
             None => None,

@@ -7,7 +7,7 @@
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::data_dir::{DataDir, RunningNode};
-use lake::location::Location;
+use crate::storage;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +21,6 @@ mod readiness;
 
 pub use readiness::Readiness;
 
-/// The reader name that the log's retention waits for.
-pub const SINK_READER: &str = "sink";
-/// The embedded log's name in the tables' `txn`s.
-pub const CLUSTER: &str = "embedded";
 /// How long the edge may take to answer what it accepted, of the 30 s that a stop may take in all: its own
 /// `drain_timeout_ms` (12 s), and the last appends.
 const INGEST_STOP_MAX: Duration = Duration::from_secs(14);
@@ -86,31 +82,10 @@ pub struct Node {
     stop_admin: CancellationToken,
 }
 
-/// Opens the log of `data` as `config` says; offline commands use it too.
-pub async fn open_log(config: &Config, data: &DataDir) -> Result<Arc<dyn log::Log>, log::embedded::OpenError> {
-    let options = log::embedded::Options {
-        dir: data.log(),
-        topic: config.kafka.topic.clone(),
-        partitions: config.kafka.partitions,
-        disk_bytes_max: config.log.disk_bytes_max,
-        retention_ms: config.log.retention_ms,
-        readers: vec![SINK_READER.to_owned()],
-    };
-    log::embedded::open(options, Arc::new(SystemClock)).await
-}
-
-/// The tables of `data`.
-pub fn lake_of(data: &DataDir) -> sink::Lake {
-    sink::Lake {
-        events: Location::Local(data.table("events")),
-        dead_letters: Location::Local(data.table("dead_letters")),
-    }
-}
-
 impl Node {
     /// Starts every role; returns when all are under way (ready or not: [`Node::ready`]).
     pub async fn start(config: &Config, data: DataDir) -> Result<Node, Error> {
-        let log = open_log(config, &data).await?;
+        let log = storage::open_log(config, &data).await?;
         let listener = bind(config.ingest.listen, "listen").await?;
         let admin_listener = bind(config.admin.listen, "admin").await?;
         let local = |listener: &TcpListener, given| listener.local_addr().unwrap_or(given);
@@ -126,7 +101,7 @@ impl Node {
             config.sink.clone(),
             sink::Parts {
                 log: log.clone(),
-                lake: lake_of(&data),
+                lake: storage::lake_of(&data),
                 dedup_rows: config.dedup.rows,
                 bounds: config.events.bounds(),
                 clock: Arc::new(SystemClock),
