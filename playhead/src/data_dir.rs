@@ -71,10 +71,12 @@ impl DataDir {
         let dir = DataDir { root: root.to_path_buf() };
         let io = |error| Error::Io(root.display().to_string(), error);
         std::fs::create_dir_all(root).map_err(io)?;
-        // Written aside and renamed, so that a kill leaves no empty VERSION; its leftover is nobody else's file.
+        // Written aside and renamed, so that a kill leaves no empty VERSION. Its leftover is nobody else's file, and
+        // neither is what a fresh ext4 volume comes with.
         let aside = root.join("VERSION.new");
+        let harmless = [aside.clone(), root.join("lost+found")];
         for entry in std::fs::read_dir(root).map_err(io)? {
-            if entry.map_err(io)?.path() != aside {
+            if !harmless.contains(&entry.map_err(io)?.path()) {
                 return Err(Error::Foreign(root.display().to_string()));
             }
         }
