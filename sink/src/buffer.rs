@@ -15,6 +15,8 @@ const SMALL_ROWS: usize = 1024;
 const SMALL_BATCHES_MAX: usize = 64;
 /// What an array costs beside its values, bytes: the array, its buffers' headers, their alignment.
 const ARRAY_BYTES: usize = 256;
+/// What a null costs at most, bytes: a value of the widest type.
+const NULL_BYTES: usize = 8;
 
 /// Rows of one date and partition, in the log's order.
 #[derive(Debug, Default)]
@@ -50,8 +52,14 @@ impl Group {
 fn memory(batch: &RecordBatch) -> Result<usize, ArrowError> {
     let mut bytes = 0;
     for column in batch.columns() {
+        bytes += ARRAY_BYTES;
+        // Most columns of most batches: their values are zeroes, and looking at them costs more than they do.
+        if column.null_count() == column.len() {
+            bytes += column.len() * NULL_BYTES;
+            continue;
+        }
         // Not the capacity of its buffers: those of a decoded record may all be one allocation.
-        bytes += column.to_data().get_slice_memory_size()? + ARRAY_BYTES;
+        bytes += column.to_data().get_slice_memory_size()?;
     }
     Ok(bytes)
 }

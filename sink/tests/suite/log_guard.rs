@@ -1,4 +1,5 @@
 //! A log that is not the one that the tables were written from stops the partition, in words; others go on.
+use crate::group::Group;
 use crate::harness::{Answers, Harness, eventually};
 use sink::Error;
 
@@ -60,13 +61,14 @@ async fn records_that_were_read_but_not_committed_and_then_cut_off_never_reach_t
     let harness = Harness::new(1);
     harness.produce(0, &[1]).await;
     harness.drain().await;
-    let running = harness.start();
+    let group = Group::over(&harness);
+    let running = harness.start_on(group.clone());
     harness.produce(0, &[2]).await;
     harness.produce(0, &[3]).await;
-    // All was read when the log is asked for more; only then it is cut.
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    group.read_up_to(0, 3).await;
+    let seeks = group.seeks(0);
     harness.log.faults().truncate(0, 2);
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    eventually("it starts again from the table", async || group.seeks(0) > seeks).await;
     harness.produce(0, &[4]).await;
     running.stop().await;
     assert_eq!(harness.ids().await, [1, 2, 4]);

@@ -3,6 +3,7 @@
 mod assignment;
 mod dead_letters;
 mod delivery;
+mod group;
 mod harness;
 mod kills;
 mod log_guard;

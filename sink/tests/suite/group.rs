@@ -1,0 +1,132 @@
+//! A log in memory whose readers are also told what a test orders, and that says how far they came.
+use crate::harness::{Harness, TOPIC, eventually};
+use async_trait::async_trait;
+use event::clock::Micros;
+use log::{AppendError, Log, Next, ReadError, Reader, Writer, memory};
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// What a test and the readers share.
+#[derive(Default)]
+struct State {
+    orders: VecDeque<Next>,
+    /// Handed out, but its reader has not come back for more.
+    in_hand: Option<Next>,
+    /// Orders that were taken and dealt with.
+    obeyed: usize,
+    /// For each partition the offset after the last record that was taken and dealt with.
+    taken: BTreeMap<u32, u64>,
+    /// For each partition, how often it was sought.
+    seeks: BTreeMap<u32, usize>,
+}
+
+/// The log. One reader at a time.
+pub struct Group {
+    log: Arc<memory::Log>,
+    state: Arc<Mutex<State>>,
+}
+
+impl Group {
+    pub fn over(harness: &Harness) -> Arc<Group> {
+        Arc::new(Group { log: harness.log.clone(), state: Arc::default() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Hands out `next`, and waits until it was dealt with.
+    pub async fn order(&self, next: Next) {
+        let obeyed = self.state().obeyed;
+        self.state().orders.push_back(next);
+        eventually("the order is dealt with", async || self.state().obeyed > obeyed).await;
+    }
+
+    /// Waits until every record of `partition` below `end` was dealt with.
+    pub async fn read_up_to(&self, partition: u32, end: u64) {
+        let far_enough = async || self.state().taken.get(&partition).is_some_and(|taken| *taken >= end);
+        eventually("records are read", far_enough).await;
+    }
+
+    /// How often the reader was put somewhere in `partition`.
+    pub fn seeks(&self, partition: u32) -> usize {
+        self.state().seeks.get(&partition).copied().unwrap_or_default()
+    }
+}
+
+struct Member {
+    reader: Box<dyn Reader>,
+    state: Arc<Mutex<State>>,
+}
+
+#[async_trait]
+impl Log for Group {
+    fn topic(&self) -> &str {
+        TOPIC
+    }
+    fn cluster(&self) -> &str {
+        self.log.cluster()
+    }
+    fn writer(&self) -> Arc<dyn Writer> {
+        self.log.writer()
+    }
+    async fn reader(&self, name: Option<&str>) -> Result<Box<dyn Reader>, ReadError> {
+        Ok(Box::new(Member { reader: self.log.reader(name).await?, state: self.state.clone() }))
+    }
+    async fn retain(&self) -> Result<(), ReadError> {
+        self.log.retain().await
+    }
+    async fn close(&self) -> Result<(), AppendError> {
+        self.log.close().await
+    }
+}
+
+impl Member {
+    /// Who asks for more has dealt with what came last. Hands out an order, if there is one.
+    fn turn(&self) -> Option<Next> {
+        let mut state = self.state.lock().unwrap();
+        match state.in_hand.take() {
+            Some(Next::Record(entry)) => {
+                state.taken.insert(entry.partition, entry.offset + 1);
+            }
+            Some(_) => state.obeyed += 1,
+            None => {}
+        }
+        let order = state.orders.pop_front();
+        state.in_hand.clone_from(&order);
+        order
+    }
+}
+
+#[async_trait]
+impl Reader for Member {
+    async fn next(&mut self) -> Result<Next, ReadError> {
+        loop {
+            if let Some(order) = self.turn() {
+                return Ok(order);
+            }
+            // Looks for orders now and then; `next` loses nothing when it is dropped.
+            let Ok(next) = tokio::time::timeout(Duration::from_millis(2), self.reader.next()).await else { continue };
+            if let Ok(record @ Next::Record(_)) = &next {
+                self.state.lock().unwrap().in_hand = Some(record.clone());
+            }
+            return next;
+        }
+    }
+    async fn seek(&mut self, partition: u32, offset: u64) -> Result<(), ReadError> {
+        self.reader.seek(partition, offset).await?;
+        *self.state.lock().unwrap().seeks.entry(partition).or_default() += 1;
+        Ok(())
+    }
+    async fn bounds(&mut self, partition: u32) -> Result<Range<u64>, ReadError> {
+        self.reader.bounds(partition).await
+    }
+    async fn offset_at(&mut self, partition: u32, time: Micros) -> Result<Option<u64>, ReadError> {
+        self.reader.offset_at(partition, time).await
+    }
+    async fn release(&mut self, partition: u32, offset: u64) -> Result<(), ReadError> {
+        self.reader.release(partition, offset).await
+    }
+}
