@@ -104,6 +104,11 @@ impl DurableFileSystem {
         &self.shared.base
     }
 
+    /// The failed fsync after which this store takes no more writes.
+    pub(crate) fn failure(&self) -> Option<&SyncFailed> {
+        self.shared.failure.get()
+    }
+
     /// Syncs a folder, so that the names in it that others made are durable before anything builds on them.
     pub async fn sync_folder(&self, folder: PathBuf) -> Result<()> {
         let shared = self.shared.clone();

@@ -20,7 +20,16 @@ pub enum Error {
         /// What does not fit, and what to do.
         reason: String,
     },
-    /// A broken invariant (a failed fsync, a file that is missing). Stop loudly.
+    /// An fsync failed: nobody knows what the disk holds. Nothing may go on, on this handle or another, until the
+    /// process starts again.
+    #[error("table {table} is not durable: {reason}")]
+    NotDurable {
+        /// The table's place.
+        table: String,
+        /// Which fsync.
+        reason: String,
+    },
+    /// A broken invariant (a file that is missing, a log that can't be read). Stop loudly.
     #[error("table {table} is broken: {reason}")]
     Broken {
         /// The table's place.
@@ -35,6 +44,10 @@ impl Error {
         Error::Incompatible { table: table.to_owned(), reason: reason.into() }
     }
 
+    pub(crate) fn not_durable(table: &str, reason: impl Into<String>) -> Error {
+        Error::NotDurable { table: table.to_owned(), reason: reason.into() }
+    }
+
     pub(crate) fn broken(table: &str, reason: impl Into<String>) -> Error {
         Error::Broken { table: table.to_owned(), reason: reason.into() }
     }
@@ -44,7 +57,7 @@ impl Error {
 pub(crate) fn delta(table: &str, doing: &str, error: DeltaTableError) -> Error {
     let reason = format!("{doing}: {error}");
     if any_cause(&error, |cause| cause.is::<SyncFailed>()) {
-        return Error::broken(table, reason);
+        return Error::not_durable(table, reason);
     }
     match &error {
         DeltaTableError::Transaction {
@@ -69,7 +82,7 @@ pub(crate) fn delta(table: &str, doing: &str, error: DeltaTableError) -> Error {
 pub(crate) fn store(table: &str, doing: &str, error: &object_store::Error, missing: Missing) -> Error {
     let reason = format!("{doing}: {error}");
     if any_cause(error, |cause| cause.is::<SyncFailed>()) {
-        return Error::broken(table, reason);
+        return Error::not_durable(table, reason);
     }
     match (error, missing) {
         (object_store::Error::NotFound { .. }, Missing::Breaks) => Error::broken(table, reason),
@@ -91,7 +104,7 @@ pub(crate) fn parquet(table: &str, doing: &str, error: &ParquetError) -> Error {
 
 fn parquet_reason(table: &str, reason: String, error: &ParquetError) -> Error {
     if any_cause(error, |cause| cause.is::<SyncFailed>()) {
-        return Error::broken(table, reason);
+        return Error::not_durable(table, reason);
     }
     let missing = any_cause(error, |cause| {
         matches!(cause.downcast_ref::<object_store::Error>(), Some(object_store::Error::NotFound { .. }))
@@ -142,13 +155,13 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_fsync_is_broken_however_deep_it_lies() {
+    fn a_failed_fsync_is_told_however_deep_it_lies() {
         let failed = || generic(SyncFailed::new("fsync of x: Input/output error"));
-        assert!(matches!(store("t", "put", &failed(), Missing::Passes), Error::Broken { .. }));
+        assert!(matches!(store("t", "put", &failed(), Missing::Passes), Error::NotDurable { .. }));
         let error = DeltaTableError::ObjectStore { source: failed() };
-        assert!(matches!(delta("t", "commit", error), Error::Broken { .. }));
+        assert!(matches!(delta("t", "commit", error), Error::NotDurable { .. }));
         let error = ParquetError::External(Box::new(failed()));
-        assert!(matches!(parquet("t", "write", &error), Error::Broken { .. }));
+        assert!(matches!(parquet("t", "write", &error), Error::NotDurable { .. }));
     }
 
     #[test]

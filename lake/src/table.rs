@@ -58,7 +58,7 @@ pub struct Table {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) partition_columns: Vec<String>,
     pub(crate) statistics_columns: Vec<String>,
-    disk: Option<DurableFileSystem>,
+    pub(crate) disk: Option<DurableFileSystem>,
     schema: SchemaRef,
     txns: Mutex<HashMap<String, Option<i64>>>,
 }

@@ -11,16 +11,21 @@
 //! ```
 //!
 //! Safe beside a sink that commits at the same time: both go by compare-and-swap. Not a vacuum: files that no commit
-//! ever named are not looked for.
+//! ever named are not looked for. A kill between the writing of a file and its commit, a merge that failed half-way and
+//! a commit whose outcome was never learnt leave such files; no reader sees them, they cost only space, and they stay
+//! until a vacuum (any engine's, with a retention longer than the longest flush) deletes them.
 mod checkpoint;
 mod lease;
 mod merge;
+mod pace;
 mod plan;
 mod retire;
 
 pub use lease::EPOCH;
-pub use plan::plan;
+pub use pace::Pace;
+pub use plan::{one_pass, plan};
 
+use crate::durable::DurableFileSystem;
 use crate::table::{Error, Outcome, Table};
 use lease::{Lease, Standing};
 
@@ -90,8 +95,18 @@ impl Upkeep {
     /// most one merge commit. `table` is to be this task's own: the pass moves its snapshot. `now_ms`: ms since 1970.
     ///
     /// # Errors
-    /// [`Error::Unavailable`]: try at the next pass. Everything else as [`Table::commit`].
+    /// [`Error::Unavailable`]: try at the next pass. [`Error::NotDurable`]: end the process, the table's other handles
+    /// can't know. Everything else as [`Table::commit`].
     pub async fn pass(&mut self, table: &mut Table, now_ms: i64) -> Result<Done, Error> {
+        let done = self.steps(table, now_ms).await;
+        // Whatever the error said on its way up: a store that takes no more writes is no passing trouble.
+        match (done, table.disk.as_ref().and_then(DurableFileSystem::failure)) {
+            (Err(_), Some(failure)) => Err(Error::not_durable(&table.name, failure.to_string())),
+            (done, _) => done,
+        }
+    }
+
+    async fn steps(&mut self, table: &mut Table, now_ms: i64) -> Result<Done, Error> {
         table.reload().await?;
         let epoch = match self.lease.hold(table, now_ms, self.options.lease_retry_ms).await? {
             Standing::Owner(epoch) => epoch,
@@ -114,7 +129,7 @@ impl Upkeep {
             return Ok(());
         }
         let planned = plan(&table.files().await?, &self.options, now_ms);
-        let (groups, more) = merge::within_bounds(planned, self.options.merge_bytes_max);
+        let (groups, more) = one_pass(planned, &self.options);
         if groups.is_empty() {
             return Ok(());
         }

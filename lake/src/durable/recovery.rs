@@ -1,9 +1,9 @@
 //! What a start finds after a crash, and makes whole before anything builds on it.
-use super::{DurableFileSystem, Result, Shared, blocking, failed};
+use super::{DurableFileSystem, Result, Shared, blocking, digits, failed};
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A temp file that was not written to for this long belongs to nobody: an upload writes all the time.
 const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
@@ -25,7 +25,19 @@ impl DurableFileSystem {
         let shared = self.shared.clone();
         blocking(move || {
             shared.sync_log()?;
-            Ok(remove_leftovers(&shared.base, DEPTH_MAX))
+            let mut leftovers = Vec::new();
+            find_leftovers(&shared.base, DEPTH_MAX, &mut leftovers);
+            if leftovers.is_empty() {
+                return Ok(0);
+            }
+            match shared.now() {
+                Ok(now) => Ok(leftovers.iter().filter(|path| remove_if_old(path, now)).count()),
+                Err(error) => {
+                    let count = leftovers.len();
+                    tracing::warn!(%error, count, "temp files stay: the file system's time is not known");
+                    Ok(0)
+                }
+            }
         })
         .await
     }
@@ -43,6 +55,20 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// The file system's own time, by a file made now: the clock of the machine may be another's (a network file
+    /// system), and may jump. The probe is a temp file as any other, and not synced: nothing depends on it.
+    fn now(&self) -> Result<SystemTime> {
+        let probe = self.base.join(format!("now#{}", digits()));
+        let made = File::create_new(&probe).and_then(|file| file.metadata()?.modified());
+        if let Err(error) = fs::remove_file(&probe).or_else(|error| match error.kind() {
+            ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        }) {
+            tracing::warn!(path = %probe.display(), %error, "a temp file stays until a later start");
+        }
+        made.map_err(|error| failed("make temp file", &probe, error))
     }
 
     fn sync_log(&self) -> Result<()> {
@@ -78,26 +104,23 @@ pub(super) fn is_leftover(name: &str) -> bool {
     name.rsplit_once('#').is_some_and(|(_, digits)| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
-fn remove_leftovers(folder: &Path, depth: usize) -> usize {
-    let Ok(entries) = fs::read_dir(folder) else { return 0 };
-    let mut removed = 0;
+fn find_leftovers(folder: &Path, depth: usize, leftovers: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
-        let path = entry.path();
         match entry.file_type() {
-            Ok(kind) if kind.is_dir() && depth > 0 => removed += remove_leftovers(&path, depth - 1),
+            Ok(kind) if kind.is_dir() && depth > 0 => find_leftovers(&entry.path(), depth - 1, leftovers),
             Ok(kind) if kind.is_file() && is_leftover(&entry.file_name().to_string_lossy()) => {
-                removed += usize::from(remove_if_old(&path));
+                leftovers.push(entry.path());
             }
             _ => {}
         }
     }
-    removed
 }
 
-/// Whether it was deleted. The age is by the file system's own clock, as far as this machine's agrees: a file that
-/// looks younger than it is stays until a later start.
-fn remove_if_old(path: &PathBuf) -> bool {
-    let age = fs::metadata(path).and_then(|meta| meta.modified()).ok().and_then(|time| time.elapsed().ok());
+/// Whether it was deleted. `now` is the file system's. A file from the future stays until a later start.
+fn remove_if_old(path: &Path, now: SystemTime) -> bool {
+    let modified = fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let age = modified.and_then(|modified| now.duration_since(modified).ok());
     if age.is_none_or(|age| age < LEFTOVER_AGE) {
         return false;
     }
@@ -124,6 +147,18 @@ mod tests {
         for name in ["00000000000000000003.json", "part#.parquet", "a#1b", "#", "x#"] {
             assert!(!is_leftover(name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_leftover_is_as_old_as_the_time_that_is_passed_in_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json#1");
+        let modified = fs::write(&path, "{").and_then(|()| fs::metadata(&path)?.modified()).unwrap();
+        assert!(!remove_if_old(&path, modified - LEFTOVER_AGE));
+        assert!(!remove_if_old(&path, modified + LEFTOVER_AGE - Duration::from_millis(1)));
+        assert!(path.exists());
+        assert!(remove_if_old(&path, modified + LEFTOVER_AGE));
+        assert!(!path.exists());
     }
 
     #[test]

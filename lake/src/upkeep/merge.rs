@@ -29,8 +29,6 @@ const PARTITION: &str = "_partition";
 const OFFSET: &str = "_offset";
 const ROW: &str = "_row";
 
-/// Groups of one commit at most.
-const GROUPS_MAX: usize = 64;
 /// Rows handed to the encoder at once.
 const ROWS_AT_ONCE: usize = 8192;
 
@@ -39,20 +37,6 @@ pub(crate) fn is_mergeable(table: &Table) -> bool {
     let schema = table.data_schema();
     let is = |name: &str, of: DataType| schema.field_with_name(name).is_ok_and(|field| *field.data_type() == of);
     is(PARTITION, DataType::Int32) && is(OFFSET, DataType::Int64) && is(ROW, DataType::Int64)
-}
-
-/// The first groups of a plan, as many as one commit takes: twice `bytes_max`, so that a pass ends soon. Also
-/// whether some are left.
-pub(crate) fn within_bounds(mut planned: Vec<Vec<ActiveFile>>, bytes_max: u64) -> (Vec<Vec<ActiveFile>>, bool) {
-    let mut bytes = 0;
-    let fits = planned.iter().take(GROUPS_MAX).take_while(|group| {
-        bytes += group.iter().map(|file| file.bytes).sum::<u64>();
-        bytes <= bytes_max.saturating_mul(2)
-    });
-    let count = fits.count();
-    let more = count < planned.len();
-    planned.truncate(count);
-    (planned, more)
 }
 
 /// Writes the merged file of each group, and makes the commit that swaps them in.

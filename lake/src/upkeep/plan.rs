@@ -21,6 +21,8 @@ const SMALL_BYTES: u64 = 64 << 10;
 const FACTOR: u64 = 8;
 /// Files of one merge at most: their footers are in memory at the same time.
 const FILES_MAX: usize = 128;
+/// Groups of one pass, which is one commit, at most.
+const GROUPS_MAX: usize = 64;
 
 /// Groups of files to merge, each within one partition; those with the smallest files come first, since they take
 /// the most files away for the fewest bytes. A group's bytes are at most `merge_bytes_max`.
@@ -49,6 +51,20 @@ pub fn plan(files: &[ActiveFile], options: &Options, now_ms: i64) -> Vec<Vec<Act
     }
     groups.sort_by_key(|group: &Vec<ActiveFile>| bytes(group) / group.len() as u64);
     groups
+}
+
+/// The first groups of a plan, as many as one pass merges: of twice `merge_bytes_max`, so that it ends soon. Also
+/// whether some are left.
+pub fn one_pass(mut planned: Vec<Vec<ActiveFile>>, options: &Options) -> (Vec<Vec<ActiveFile>>, bool) {
+    let mut merged_bytes = 0;
+    let fits = planned.iter().take(GROUPS_MAX).take_while(|group| {
+        merged_bytes += bytes(group);
+        merged_bytes <= options.merge_bytes_max.saturating_mul(2)
+    });
+    let count = fits.count();
+    let more = count < planned.len();
+    planned.truncate(count);
+    (planned, more)
 }
 
 /// Cuts `files` into groups of at most `merge_bytes_max` and keeps those worth a merge: with `files_min` files, or

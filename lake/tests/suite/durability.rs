@@ -3,6 +3,7 @@ use crate::support::{DATE, Lake, append, partition_rows, read_all, spec, txn, wr
 use futures::TryStreamExt as _;
 use lake::durable::{Disk, DurableFileSystem};
 use lake::table::{Error, Table};
+use lake::upkeep::{Options, Upkeep};
 use object_store::path::Path as StorePath;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
 use std::fs::{self, File};
@@ -76,12 +77,28 @@ async fn after_a_failed_fsync_nothing_more_is_written() {
     let commit = append(vec![file], vec![txn("p0", None, 4)]);
     disk.failing.store(true, Ordering::SeqCst);
     let broken = table.commit(&commit).await;
-    assert!(matches!(&broken, Err(Error::Broken { reason, .. }) if reason.contains("fsync failed")), "{broken:?}");
+    assert!(matches!(&broken, Err(Error::NotDurable { reason, .. }) if reason.contains("fsync failed")), "{broken:?}");
     disk.failing.store(false, Ordering::SeqCst);
-    assert!(matches!(table.commit(&commit).await, Err(Error::Broken { .. })), "a second fsync proves nothing");
+    assert!(matches!(table.commit(&commit).await, Err(Error::NotDurable { .. })), "a second fsync proves nothing");
     let refused = table.write_file(crate::support::date(DATE), vec![vec![crate::support::events(0, 5..6)]]).await;
-    assert!(matches!(refused, Err(Error::Broken { .. })));
+    assert!(matches!(refused, Err(Error::NotDurable { .. })));
     assert_eq!(lake.table().await.version(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_fsync_of_upkeep_is_told_from_a_table_that_only_it_finds_broken() {
+    let lake = Lake::new();
+    let (disk, mut table) = on_noted_disk(&lake).await;
+    for round in 0..8 {
+        crate::support::flush(&mut table, DATE, round * 5..round * 5 + 5).await;
+    }
+    let mut upkeep = Upkeep::new(Options { checkpoint_commits: 1000, ..Options::default() });
+    let lost = table.files().await.unwrap()[3].path.clone();
+    fs::rename(lake.path().join(&lost), lake.path().join("elsewhere")).unwrap();
+    assert!(matches!(upkeep.pass(&mut table, 0).await, Err(Error::Broken { reason, .. }) if reason.contains(&lost)));
+    fs::rename(lake.path().join("elsewhere"), lake.path().join(&lost)).unwrap();
+    disk.failing.store(true, Ordering::SeqCst);
+    assert!(matches!(upkeep.pass(&mut table, 0).await, Err(Error::NotDurable { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
