@@ -28,6 +28,7 @@
 use event::clock::Clock;
 use event::decode::TimeBounds;
 use lake::location::Location;
+use lake::upkeep::Pace;
 use log::Log;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -48,6 +49,7 @@ mod run;
 mod tables;
 mod telemetry;
 mod upkeep;
+mod watch;
 
 /// Settings `[sink]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -115,7 +117,13 @@ pub enum Error {
 ///
 /// Returns an error when a table can't be used (another schema, another number of partitions, a broken invariant) or
 /// the log is corrupt: the process must stop. Trouble that passes (the store or the log is unavailable) is waited out,
-/// unready, with what is buffered kept.
+/// unready, with what is buffered kept. Upkeep of the tables that can't go on stops alone, ready, with metric
+/// `playhead_sink_upkeep_stopped`.
 pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) -> Result<(), Error> {
-    run::run(config, parts, shutdown).await
+    run_at_pace(config, parts, Pace::default(), shutdown).await
+}
+
+/// The same with another pace of upkeep: for tests, which can't wait for the next pass.
+pub async fn run_at_pace(config: Config, parts: Parts, pace: Pace, shutdown: CancellationToken) -> Result<(), Error> {
+    run::run(config, parts, pace, shutdown).await
 }

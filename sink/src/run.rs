@@ -15,6 +15,7 @@ use event::clock::Clock;
 use event::codec;
 use event::decode::TimeBounds;
 use lake::table::Error as LakeError;
+use lake::upkeep::Pace;
 use log::{Entry, Log, Next, ReadError, Reader};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,13 +34,13 @@ const READER: &str = "sink";
 const ASSIGNMENT_WAIT: Duration = Duration::from_secs(1);
 
 /// See [`crate::run`].
-pub(crate) async fn run(config: Config, parts: Parts, shutdown: CancellationToken) -> Result<(), Error> {
+pub(crate) async fn run(config: Config, parts: Parts, pace: Pace, shutdown: CancellationToken) -> Result<(), Error> {
     telemetry::describe();
     let stop_upkeep = shutdown.child_token();
     let mut upkeep = JoinSet::new();
     let (lake, clock) = (parts.lake.clone(), parts.clock.clone());
     let Some(mut sink) = Sink::open(&config, parts, &shutdown).await? else { return Ok(()) };
-    upkeep.spawn(upkeep::run(lake, clock, stop_upkeep));
+    upkeep.spawn(upkeep::run(lake, clock, pace, stop_upkeep));
     sink.drive(&mut upkeep, &shutdown).await
 }
 
@@ -134,7 +135,10 @@ impl Sink {
                 () = shutdown.cancelled(), if self.draining_since.is_none() => self.begin_drain().await?,
                 Some(ended) = upkeep.join_next() => match ended {
                     Ok(ended) => ended?,
-                    Err(error) => return Err(Error::Broken(format!("upkeep ended: {error}"))),
+                    Err(error) => {
+                        tracing::error!(%error, "upkeep of all tables stopped until a restart: this is a bug");
+                        upkeep::TABLES.iter().for_each(|table| telemetry::upkeep_stopped(table, true));
+                    }
                 },
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
                 next = read(self.reader.as_mut(), self.read_at) => self.take(next).await?,

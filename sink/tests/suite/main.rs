@@ -11,3 +11,4 @@ mod positions;
 mod restart;
 mod rivals;
 mod trouble;
+mod upkeep;

@@ -1,0 +1,72 @@
+//! Watching work that may never end: a store that takes a request and does not answer gives no error to wait out.
+use crate::readiness::Readiness;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// A flush takes a second or two, and an object store's client gives up a try after about 30 s: what takes longer is no
+/// slow answer but none, and the log fills meanwhile.
+pub(crate) const SLOW: Duration = Duration::from_secs(30);
+
+/// Waits for `work` however long it takes; when it takes longer than `slow`, the sink is unready until somebody says
+/// [`Readiness::recovered`]. `what` is a sentence's subject.
+pub(crate) async fn watched<T>(
+    readiness: &mut Readiness,
+    what: &str,
+    slow: Duration,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work);
+    if let Ok(done) = timeout(slow, work.as_mut()).await {
+        return done;
+    }
+    let words = format!("{what} is under way for more than {slow:?}: the lake's store does not answer");
+    tracing::warn!(words, "sink waits for the lake");
+    readiness.trouble(words);
+    work.await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+    use tokio::sync::oneshot;
+
+    type Told = Arc<Mutex<Vec<Result<(), String>>>>;
+
+    fn ready() -> (Told, Readiness) {
+        let told = Told::default();
+        let seen = told.clone();
+        let mut readiness = Readiness::new(Arc::new(move |answer| seen.lock().unwrap().push(answer)));
+        readiness.started();
+        (told, readiness)
+    }
+
+    #[tokio::test]
+    async fn work_that_hangs_makes_the_sink_unready_in_words_until_it_ends() {
+        let (told, mut readiness) = ready();
+        let (answer, hangs) = oneshot::channel();
+        let seen = told.clone();
+        // The store answers only when the sink was told unready: without the watch this never ends.
+        let store = tokio::spawn(async move {
+            while seen.lock().unwrap().last() == Some(&Ok(())) {
+                tokio::task::yield_now().await;
+            }
+            answer.send(7).unwrap();
+        });
+        let slow = Duration::from_millis(5);
+        let done = timeout(SLOW, watched(&mut readiness, "a flush", slow, hangs)).await;
+        assert_eq!(done, Ok(Ok(7)));
+        store.await.unwrap();
+        readiness.recovered();
+        let words = "a flush is under way for more than 5ms: the lake's store does not answer";
+        assert_eq!(told.lock().unwrap()[1..], [Ok(()), Err(words.to_owned()), Ok(())]);
+    }
+
+    #[tokio::test]
+    async fn work_that_ends_in_time_is_not_told() {
+        let (told, mut readiness) = ready();
+        watched(&mut readiness, "a flush", SLOW, tokio::task::yield_now()).await;
+        assert_eq!(told.lock().unwrap().len(), 2, "starting, ready");
+    }
+}
