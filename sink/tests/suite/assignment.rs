@@ -1,6 +1,6 @@
 //! Partitions that are taken away and given back, as a broker's group does.
 use crate::group::Group;
-use crate::harness::Harness;
+use crate::harness::{Harness, eventually};
 use log::Next;
 
 #[tokio::test]
@@ -54,4 +54,25 @@ async fn a_flush_with_a_partition_that_has_moved_loses_nothing_of_the_others() {
     group.read_up_to(1, 1).await;
     running.stop().await;
     assert_eq!(harness.places().await, [(0, 0, 0, 1), (1, 0, 0, 2)]);
+}
+
+/// It has committed before, so it remembers a position, and the other one has moved the table on since: after the lost
+/// compare-and-swap it reads the table and is done. From what it remembers it would lose again, for ever.
+#[tokio::test]
+async fn a_sink_that_lost_to_another_goes_on_from_the_table_not_from_what_it_remembers() {
+    let mut harness = Harness::new(1);
+    harness.config.flush_rows = 2;
+    let group = Group::over(&harness);
+    let running = harness.start_on(group.clone());
+    harness.produce(0, &[1, 2]).await;
+    harness.committed(0, 0).await;
+    harness.produce(0, &[3]).await;
+    group.read_up_to(0, 2).await;
+    harness.drain().await;
+    assert_eq!((harness.position(0).await.unwrap().last, group.seeks(0)), (1, 1));
+    running.shutdown.cancel();
+    eventually("it ends, or goes round", async || running.task.is_finished() || group.seeks(0) > 3).await;
+    assert_eq!(group.seeks(0), 2, "it loses once, and reads the table");
+    running.stop().await;
+    assert_eq!(harness.places().await, [(0, 0, 0, 1), (0, 0, 1, 2), (0, 1, 0, 3)]);
 }
