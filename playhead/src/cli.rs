@@ -7,7 +7,7 @@ const EXAMPLES: &str = "\
 Examples:
   playhead demo                                   see the whole way once: audience, lake, proof
   playhead up                                     take events on 127.0.0.1:8080, write ./playhead-data/lake
-  curl -d '{\"event_type\":\"play\",\"event_time\":1795298871914,\"session_id\":\"s1\",\"content_id\":\"m1\"}' \\
+  curl -d '{\"event_type\":\"play\",\"event_time\":\"'$(date -u +%FT%TZ)'\",\"session_id\":\"s1\",\"content_id\":\"m1\"}' \\
        http://127.0.0.1:8080/v1/events
   playhead tail                                   watch events as they come
   playhead audit                                  prove that the lake holds each event once
@@ -32,7 +32,7 @@ pub struct Common {
     /// Configuration file [default: playhead.toml if it is there].
     #[arg(long, global = true, value_name = "FILE", env = "PLAYHEAD_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Where log and lake live [default: ./playhead-data].
+    /// Where log and lake live [default: ./playhead-data; demo: a new one in the temporary folder].
     #[arg(long, global = true, value_name = "DIR", env = "PLAYHEAD_DATA")]
     pub data: Option<PathBuf>,
     /// Print the result as one JSON object, the last line of stdout.

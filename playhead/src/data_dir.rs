@@ -1,9 +1,13 @@
 //! The data directory: its folders and the version of their layout.
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 /// Version of the layout of `DATA`. A newer one is refused in words, never misread.
 const LAYOUT_VERSION: u32 = 1;
+
+/// Folders above `DATA` whose entries are synced when it is made.
+const FOLDERS_SYNCED: usize = 8;
 
 /// Where log and lake live on this machine.
 #[derive(Debug, Clone)]
@@ -19,6 +23,16 @@ pub enum Error {
         "{dir} has layout version {found}, this build knows {LAYOUT_VERSION}: use the playhead that made it, or a newer one"
     )]
     Newer {
+        /// The directory.
+        dir: String,
+        /// Its version.
+        found: u32,
+    },
+    /// Made by a build that was never released.
+    #[error(
+        "{dir} has layout version {found}, and this build upgrades nothing older than {LAYOUT_VERSION}: use another --data directory"
+    )]
+    Older {
         /// The directory.
         dir: String,
         /// Its version.
@@ -70,7 +84,7 @@ impl DataDir {
         }
         let dir = DataDir { root: root.to_path_buf() };
         let io = |error| Error::Io(root.display().to_string(), error);
-        std::fs::create_dir_all(root).map_err(io)?;
+        create_durably(root).map_err(io)?;
         // Written aside and renamed, so that a kill leaves no empty VERSION. Its leftover is nobody else's file, and
         // neither is what a fresh ext4 volume comes with.
         let aside = root.join("VERSION.new");
@@ -90,10 +104,12 @@ impl DataDir {
     fn check_version(&self, text: &str) -> Result<(), Error> {
         let found: u32 =
             text.trim().parse().map_err(|_| Error::Unreadable(self.version_file().display().to_string()))?;
-        if found > LAYOUT_VERSION {
-            return Err(Error::Newer { dir: self.root.display().to_string(), found });
+        let dir = self.root.display().to_string();
+        match found.cmp(&LAYOUT_VERSION) {
+            Ordering::Equal => Ok(()),
+            Ordering::Greater => Err(Error::Newer { dir, found }),
+            Ordering::Less => Err(Error::Older { dir, found }),
         }
-        Ok(())
     }
 
     fn version_file(&self) -> PathBuf {
@@ -134,6 +150,21 @@ impl DataDir {
     }
 }
 
+/// Makes the folder and those above it, each name durable before anything is written below it: else a power loss could
+/// take the whole directory, and every acknowledged event with it.
+fn create_durably(folder: &Path) -> std::io::Result<()> {
+    let folder = std::path::absolute(folder)?;
+    let missing: Vec<&Path> = folder.ancestors().take_while(|above| !above.exists()).collect();
+    for made in missing.into_iter().rev() {
+        match std::fs::create_dir(made) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    // Also of a folder that an earlier process made, and was killed before this.
+    folder.ancestors().skip(1).filter(|above| above.is_dir()).take(FOLDERS_SYNCED).try_for_each(sync)
+}
+
 fn sync(path: &Path) -> std::io::Result<()> {
     std::fs::File::open(path)?.sync_all()
 }
@@ -148,6 +179,13 @@ mod tests {
         std::fs::write(temp.path().join("VERSION"), "2\n").unwrap();
         let error = DataDir::open_or_create(temp.path()).unwrap_err();
         assert!(matches!(error, Error::Newer { found: 2, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_directory_of_an_unknown_older_version_is_refused_in_words() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("VERSION"), "0\n").unwrap();
+        assert!(matches!(DataDir::open(temp.path()), Err(Error::Older { found: 0, .. })));
     }
 
     #[test]

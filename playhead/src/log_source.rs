@@ -1,6 +1,7 @@
 //! The log for commands that only look: opened offline, or through the admin address of the node that owns it.
 use crate::config::Config;
 use crate::data_dir::{DataDir, RunningNode};
+use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use log::{Entry, Next, Record};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -162,6 +164,13 @@ impl LogSource {
         matches!(self, LogSource::Admin { .. })
     }
 
+    /// What makes the running node unready, by role; `None` offline.
+    pub async fn unready(&self) -> Result<Option<BTreeMap<String, String>>, Error> {
+        let LogSource::Admin { address, client } = self else { return Ok(None) };
+        let ready: Ready = ask(client, address, "/readyz", &[StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE]).await?;
+        Ok(Some(ready.not_ready))
+    }
+
     /// Bounds of all partitions.
     pub async fn bounds(&self) -> Result<Bounds, Error> {
         match self {
@@ -192,10 +201,25 @@ impl LogSource {
     }
 }
 
+/// The answer of /readyz.
+#[derive(Deserialize)]
+struct Ready {
+    not_ready: BTreeMap<String, String>,
+}
+
 async fn get<T: serde::de::DeserializeOwned>(
     client: &Client<HttpConnector, Empty<Bytes>>,
     address: &str,
     path: &str,
+) -> Result<T, Error> {
+    ask(client, address, path, &[StatusCode::OK]).await
+}
+
+async fn ask<T: serde::de::DeserializeOwned>(
+    client: &Client<HttpConnector, Empty<Bytes>>,
+    address: &str,
+    path: &str,
+    answers: &[StatusCode],
 ) -> Result<T, Error> {
     let failed = |reason: String| Error::Admin { address: address.to_owned(), reason };
     let exchange = async {
@@ -204,7 +228,7 @@ async fn get<T: serde::de::DeserializeOwned>(
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
         let body = body.collect().await.map_err(|error| failed(error.to_string()))?.to_bytes();
-        if !status.is_success() {
+        if !answers.contains(&status) {
             return Err(failed(format!("{status}: {}", String::from_utf8_lossy(&body).trim())));
         }
         serde_json::from_slice(&body).map_err(|error| failed(error.to_string()))

@@ -51,6 +51,8 @@ pub struct Counts {
 pub struct Verdicts {
     /// Rows of the log found in the lake at their place, by partition.
     pub matched: ByPartition,
+    /// Rows of the log above the lake's position.
+    pub pending: u64,
     /// Rows and dead letters of the log that the lake lacks.
     pub absent: u64,
     /// The first of them in words.

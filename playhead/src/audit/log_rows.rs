@@ -51,7 +51,10 @@ pub async fn compare(
                         dead_letters_are_there(&entry, &decoded, dead, verdicts);
                     }
                 } else {
-                    keys(&decoded)?.for_each(|key| acked.mark_pending(key.id));
+                    for key in keys(&decoded)?.filter(|key| ledger.covers(key.id)) {
+                        verdicts.pending += 1;
+                        acked.mark_pending(key.id);
+                    }
                 }
             }
         }

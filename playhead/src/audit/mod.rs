@@ -49,7 +49,8 @@ pub struct Report {
     pub acked: u64,
     /// Acknowledged ids that are neither in the lake nor in the log.
     pub missing: u64,
-    /// Acknowledged ids that are in the log, and not in the lake yet: the next run of the node brings them there.
+    /// Events in the log above the lake's position (copies included): nothing is lost, the next run of the node brings
+    /// them to the lake. Until then the audit does not pass.
     pub pending: u64,
     /// Rows of `dead_letters`.
     pub dead_letters: u64,
@@ -154,13 +155,14 @@ pub async fn audit(
     }
     totals(config, tables, &dead, &mut report).await?;
     report.acked = acked.distinct();
-    (report.missing, report.pending) = (acked.missing(), acked.pending());
+    report.missing = acked.missing();
     for id in acked.missing_ids().take(FINDINGS_MAX) {
         report.find(format!("acknowledged id {id} is neither in the lake nor in the log"));
     }
     report.ok = report.duplicates == 0
         && report.gaps == 0
         && report.missing == 0
+        && report.pending == 0
         && report.files_wrong == 0
         && report.findings.is_empty();
     Ok(report)
@@ -230,6 +232,7 @@ fn conclude(ledger: &Ledger, verdicts: &Verdicts, report: &mut Report) {
         }
         foreign += unmatched + beyond;
     }
+    report.pending += verdicts.pending;
     report.gaps += foreign + verdicts.absent;
     for words in &verdicts.examples {
         report.find(words.clone());

@@ -15,15 +15,22 @@ pub async fn run(context: Context, options: Audit) -> Result<Outcome, Error> {
     let data = context.data()?;
     let lake = storage::lake_of(&data);
     let log = LogSource::open(&context.config, &data).await?;
-    if log.is_running() {
-        wait_for_lake(&context, &lake, &log, Duration::from_secs(options.wait_s)).await?;
-    }
+    let behind = match log.is_running() {
+        true => wait_for_lake(&context, &lake, &log, Duration::from_secs(options.wait_s)).await?,
+        false => 0,
+    };
     let tables = Tables::open(&lake).await?;
     let bar = terminal::progress(2, "audit");
     let report = audit::audit(&context.config, &tables, &log, options.acked.as_deref(), &bar).await;
     bar.finish_and_clear();
     log.close().await;
-    let report = report?;
+    let mut report = report?;
+    if behind > 0 {
+        report.ok = false;
+        report
+            .findings
+            .push(format!("the lake is {behind} records behind the running node's log, and does not catch up"));
+    }
     if context.common.json {
         terminal::say_json(&report);
     } else {
@@ -32,8 +39,9 @@ pub async fn run(context: Context, options: Audit) -> Result<Outcome, Error> {
     Ok(if report.ok { Outcome::Right } else { Outcome::Wrong })
 }
 
-/// Beside a running node: until the lake has what the log held when the audit began.
-async fn wait_for_lake(context: &Context, lake: &sink::Lake, log: &LogSource, limit: Duration) -> Result<(), Error> {
+/// Beside a running node: until the lake has what the log held when the audit began, or `limit` is over. Returns the
+/// records that it still lacks.
+async fn wait_for_lake(context: &Context, lake: &sink::Lake, log: &LogSource, limit: Duration) -> Result<u64, Error> {
     let ends: Vec<u64> = log.bounds().await?.iter().map(|held| held.end).collect();
     let deadline = tokio::time::Instant::now() + limit;
     loop {
@@ -42,12 +50,10 @@ async fn wait_for_lake(context: &Context, lake: &sink::Lake, log: &LogSource, li
         for (partition, end) in (0u32..).zip(&ends) {
             behind += end.saturating_sub(tables.next_offset(&context.config.kafka.topic, partition).await?);
         }
-        if behind == 0 {
-            return Ok(());
-        }
-        if tokio::time::Instant::now() >= deadline {
-            terminal::note(format_args!("the lake is {behind} records behind the log; auditing what is there"));
-            return Ok(());
+        // A sink that has stopped will not catch up, however long one waits.
+        let stuck = log.unready().await?.is_some_and(|roles| roles.contains_key("sink"));
+        if behind == 0 || stuck || tokio::time::Instant::now() >= deadline {
+            return Ok(behind);
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -83,9 +89,7 @@ fn print(report: &Report) {
         terminal::say(format_args!("wrong: {finding}"));
     }
     if report.pending > 0 {
-        terminal::say(
-            "pending: acknowledged, durable in the log, not in the lake yet; the next `playhead up` brings them there",
-        );
+        terminal::say("pending: durable in the log, not in the lake yet; `playhead up` brings them there");
     }
     terminal::say(if report.ok { "exact" } else { "not exact" });
 }

@@ -3,6 +3,15 @@ use super::{Context, Outcome};
 use crate::cli::ConfigAction;
 use crate::{config, terminal};
 
+/// What `check` says of a configuration that can't be used.
+pub fn wrong(error: &config::Error, json: bool) -> Outcome {
+    terminal::complain(error);
+    if json {
+        terminal::say_json(&serde_json::json!({ "ok": false, "error": error.to_string() }));
+    }
+    Outcome::Wrong
+}
+
 /// The configuration was read and checked already: an invalid one never comes here.
 pub fn run(context: &Context, action: ConfigAction) -> Outcome {
     match action {

@@ -121,5 +121,14 @@ fn print(report: &Report) {
         "latency from when a request was due: p50 {:.1} ms, p99 {:.1} ms, p99.9 {:.1} ms, max {:.1} ms",
         latency.p50, latency.p99, latency.p999, latency.max
     ));
+    if report.not_sent > 0 {
+        terminal::say(format_args!(
+            "{} events were due and never sent: the collector or this machine is too slow",
+            report.not_sent
+        ));
+    }
+    if let Some(trouble) = &report.first_trouble {
+        terminal::say(format_args!("first trouble: {trouble} ({} requests tried again)", report.retries));
+    }
     terminal::say(format_args!("generator's own CPU: {:.2} s", report.cpu_seconds));
 }

@@ -1,5 +1,5 @@
 //! One file a command. Each gets its settings, does its work through the other rooms, and prints what came of it.
-use crate::cli::{Cli, Command, Common};
+use crate::cli::{Cli, Command, Common, ConfigAction};
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
 pub use crate::outcome::{Error, Outcome};
@@ -42,7 +42,11 @@ pub fn run(cli: Cli) -> Result<Outcome, Error> {
         clap_complete::generate(shell, &mut Cli::command(), "playhead", &mut std::io::stdout());
         return Ok(Outcome::Right);
     }
-    let config = config::load(cli.common.config.as_deref().map(Path::new))?;
+    let loaded = config::load(cli.common.config.as_deref().map(Path::new));
+    if let (Command::Config { action: ConfigAction::Check }, Err(error)) = (&cli.command, &loaded) {
+        return Ok(config_command::wrong(error, cli.common.json));
+    }
+    let config = loaded?;
     let context = Context { common: cli.common, config };
     if let Command::Config { action } = cli.command {
         return Ok(config_command::run(&context, action));

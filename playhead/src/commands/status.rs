@@ -5,12 +5,17 @@ use crate::terminal;
 use lake::table::Table;
 use lake::tables::txn_names;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// What is printed.
 #[derive(Debug, Serialize)]
 struct Status {
     /// A node owns the log.
     running: bool,
+    /// It takes events and writes the lake.
+    ready: bool,
+    /// What keeps it from that, by role.
+    not_ready: BTreeMap<String, String>,
     /// Its addresses.
     listen: Option<String>,
     admin: Option<String>,
@@ -19,7 +24,8 @@ struct Status {
     dead_letters: Option<TableStatus>,
 }
 
-/// One partition: the log's bounds, and the next offset that the lake wants.
+/// One partition: the log's bounds, and the next offset that the lake wants. `lake_ahead`: the log ends below that: it is
+/// not the log that the lake was written from.
 #[derive(Debug, Serialize)]
 struct Partition {
     partition: u32,
@@ -27,6 +33,7 @@ struct Partition {
     log_end: u64,
     lake_next: u64,
     lag_records: u64,
+    lake_ahead: bool,
 }
 
 /// One table.
@@ -55,10 +62,20 @@ pub async fn run(context: Context) -> Result<Outcome, Error> {
         };
         let lake_next = last.map_or(0, |last| last.unsigned_abs() + 1);
         let lag_records = held.end.saturating_sub(lake_next);
-        partitions.push(Partition { partition, log_start: held.start, log_end: held.end, lake_next, lag_records });
+        partitions.push(Partition {
+            partition,
+            log_start: held.start,
+            log_end: held.end,
+            lake_next,
+            lag_records,
+            lake_ahead: lake_next > held.end,
+        });
     }
     let node = data.announced().filter(|_| source.is_running());
+    let unready = source.unready().await?;
     let status = Status {
+        ready: unready.as_ref().is_some_and(BTreeMap::is_empty),
+        not_ready: unready.unwrap_or_default(),
         running: source.is_running(),
         listen: node.as_ref().map(|node| node.listen.clone()),
         admin: node.map(|node| node.admin),
@@ -94,6 +111,9 @@ fn print(status: &Status) {
         _ if status.running => terminal::say("node       starting"),
         _ => terminal::say("node       not running"),
     }
+    for (role, reason) in &status.not_ready {
+        terminal::say(format_args!("not ready  {role}: {reason}"));
+    }
     for (name, table) in [("events", &status.events), ("dead letters", &status.dead_letters)] {
         match table {
             Some(table) => terminal::say(format_args!(
@@ -109,8 +129,13 @@ fn print(status: &Status) {
     terminal::say("partition   log start     log end   lake next  lag (records)");
     for p in &status.partitions {
         terminal::say(format_args!(
-            "{:>9} {:>11} {:>11} {:>11} {:>14}",
-            p.partition, p.log_start, p.log_end, p.lake_next, p.lag_records
+            "{:>9} {:>11} {:>11} {:>11} {:>14}{}",
+            p.partition,
+            p.log_start,
+            p.log_end,
+            p.lake_next,
+            p.lag_records,
+            if p.lake_ahead { "  the lake is ahead of the log: `playhead audit` says more" } else { "" }
         ));
     }
 }

@@ -4,7 +4,11 @@ use crate::cli::Up;
 use crate::data_dir::DataDir;
 use crate::node::Node;
 use crate::terminal;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// A stop takes at most 30 s.
+const STOP_MAX: Duration = Duration::from_secs(29);
 
 /// Runs the node; a second signal while it stops ends it at once (what is acknowledged is durable).
 pub async fn run(mut context: Context, options: Up) -> Result<Outcome, Error> {
@@ -18,7 +22,10 @@ pub async fn run(mut context: Context, options: Up) -> Result<Outcome, Error> {
     }
     let mut signals = Signals::new()?;
     let data = DataDir::open_or_create(&context.data_path())?;
-    let mut node = Node::start(&context.config, data).await?;
+    let mut node = tokio::select! {
+        node = Node::start(&context.config, data) => node?,
+        () = signals.next() => return Ok(Outcome::Right),
+    };
     let became_ready = tokio::select! {
         () = node.ready() => true,
         error = node.failed() => return Err(error.into()),
@@ -31,6 +38,7 @@ pub async fn run(mut context: Context, options: Up) -> Result<Outcome, Error> {
             () = signals.next() => {}
         }
     }
+    end_at_the_latest(STOP_MAX);
     tracing::info!("stopping: bringing what was accepted to the lake");
     tokio::select! {
         stopped = node.stop() => stopped?,
@@ -53,6 +61,20 @@ fn announce(context: &Context, node: &Node) {
         node.admin,
         context.data_path().join("lake/events").display()
     ));
+}
+
+/// A disk that hangs would hold every thread that waits for it, and the process with them: after `limit` it ends all the
+/// same. What was acknowledged is durable; what was not goes on at the next start.
+#[allow(clippy::disallowed_methods, reason = "nothing that hangs can be unwound, and no runtime may be needed for it")]
+fn end_at_the_latest(limit: Duration) {
+    std::thread::spawn(move || {
+        std::thread::sleep(limit);
+        terminal::complain(&format_args!(
+            "did not stop within {} s (does the disk hang?): ending now",
+            limit.as_secs()
+        ));
+        std::process::exit(2);
+    });
 }
 
 /// SIGTERM and Ctrl-C.

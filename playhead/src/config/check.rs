@@ -4,6 +4,11 @@ use super::Config;
 /// Most partitions: each costs a keyspace, a worker and a dedup window.
 const PARTITIONS_MAX: u32 = 1_024;
 
+/// Smallest log: some flushes of the sink; the journals take 64 MiB beside it anyway.
+const LOG_BYTES_MIN: u64 = 16 << 20;
+/// Most rows of all dedup windows together: 48 bytes each, 3 GiB.
+const DEDUP_ROWS_MAX: u128 = 64 << 20;
+
 /// `Err`: all that is wrong, a line each.
 pub fn check(config: &Config) -> Result<(), String> {
     let mut wrong = Vec::new();
@@ -15,6 +20,15 @@ pub fn check(config: &Config) -> Result<(), String> {
             config.ingest.listen
         ));
     }
+    if config.ingest.listen == config.admin.listen && config.admin.listen.port() != 0 {
+        wrong.push(format!("ingest.listen and admin.listen are both {}: choose two", config.admin.listen));
+    }
+    if config.ingest.bodies_bytes_max < config.ingest.body_bytes_max {
+        wrong.push("ingest.bodies_bytes_max is below ingest.body_bytes_max: no large body would ever fit".into());
+    }
+    if config.log.disk_bytes_max < LOG_BYTES_MIN {
+        wrong.push(format!("log.disk_bytes_max = {}: at least {LOG_BYTES_MIN}", config.log.disk_bytes_max));
+    }
     if !config.kafka.brokers.is_empty() {
         wrong.push("kafka.brokers: this build has the embedded log only; leave it empty".into());
     }
@@ -25,6 +39,13 @@ pub fn check(config: &Config) -> Result<(), String> {
         || !config.kafka.topic.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
     {
         wrong.push(format!("kafka.topic = {:?}: letters, digits, '.', '_' and '-' only", config.kafka.topic));
+    }
+    let dedup_rows = config.dedup.rows as u128 * u128::from(config.kafka.partitions);
+    if dedup_rows > DEDUP_ROWS_MAX {
+        wrong.push(format!(
+            "dedup.rows = {} in {} partitions: {dedup_rows} rows of windows, 48 bytes each; at most {DEDUP_ROWS_MAX} in all",
+            config.dedup.rows, config.kafka.partitions
+        ));
     }
     if config.kafka.partitions > PARTITIONS_MAX {
         wrong.push(format!("kafka.partitions = {}: at most {PARTITIONS_MAX}", config.kafka.partitions));

@@ -5,6 +5,9 @@ use figment::error::Kind;
 /// Names further apart than this are no misspelling of each other (0: nothing alike, 1: the same).
 const ALIKE_MIN: f64 = 0.7;
 
+/// Settings of parts that are still being built.
+const NOT_YET: [&str; 3] = ["rollup", "rollup_defaults", "live"];
+
 /// Every problem of `error`, a line each.
 pub fn explain(error: &Error) -> String {
     error.clone().into_iter().map(|one| explain_one(&one)).collect::<Vec<_>>().join("\n")
@@ -29,6 +32,9 @@ fn explain_one(error: &Error) -> String {
 }
 
 fn unknown_field(name: &str, known: &[&str]) -> String {
+    if NOT_YET.contains(&name) {
+        return "not part of this build yet: leave it out".to_owned();
+    }
     let closest = known
         .iter()
         .map(|candidate| (strsim::jaro_winkler(name, candidate), *candidate))

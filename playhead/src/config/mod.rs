@@ -89,7 +89,7 @@ impl Events {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dedup {
-    /// Rows of one partition within which a copy is found at once. Stored with the table; about 100 bytes of memory
+    /// Rows of one partition within which a copy is found at once. Stored with the table; about 48 bytes of memory
     /// each. 250,000 rows in 4 partitions are a million events: at 1,000 events/s some 17 minutes of retries.
     pub rows: usize,
 }
@@ -219,6 +219,18 @@ mod tests {
         let text = failure("[sink]\nflush_row = 10\n");
         assert!(text.contains("sink.flush_row") && text.contains("did you mean `flush_rows`"), "{text}");
         assert!(text.contains("playhead.toml"), "{text}");
+    }
+
+    #[test]
+    fn windows_that_no_memory_holds_are_refused_before_a_table_is_made_with_them() {
+        let text = failure("[dedup]\nrows = 5000000000\n");
+        assert!(text.contains("dedup.rows"), "{text}");
+    }
+
+    #[test]
+    fn a_setting_of_a_part_to_come_is_told_from_a_misspelt_one() {
+        let text = failure("rollup_defaults = false\n");
+        assert!(text.contains("not part of this build yet"), "{text}");
     }
 
     #[test]

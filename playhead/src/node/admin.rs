@@ -1,18 +1,21 @@
 //! The admin server: is the process alive, is it ready, what does it measure, what is in its log.
 //!
-//! Loopback by default and without keys; not for players. The log is served for `tail` and `audit`, since one process
-//! owns its directory.
+//! Without keys, so on loopback by default; not for players. The log is served for `tail` and `audit`, since one process
+//! owns its directory: to callers on this machine only, wherever the server listens, and to a few at a time.
 use super::Readiness;
 use crate::log_source::{self, Batch};
 use axum::Json;
-use axum::extract::{Path, Query};
+use axum::extract::{ConnectInfo, Path, Query, Request};
 use axum::http::{StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// What the admin server shows.
@@ -24,7 +27,12 @@ pub struct State {
     pub log: Arc<dyn log::Log>,
     /// The metrics.
     pub exposition: Option<PrometheusHandle>,
+    /// Answers with records under way: each holds up to 16 MiB.
+    pub log_reads: Arc<Semaphore>,
 }
+
+/// Answers with records at the same time; more wait.
+pub const LOG_READS_MAX: usize = 4;
 
 /// Serves until `stop`.
 pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken) {
@@ -32,13 +40,32 @@ pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken)
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .route("/v1/log", get(bounds))
-        .route("/v1/log/{partition}", get(records))
-        .with_state(state);
+        .nest("/v1/log", log_routes())
+        .with_state(state)
+        .into_make_service_with_connect_info::<SocketAddr>();
     let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
     if let Err(error) = served {
         tracing::error!(%error, "admin server stopped");
     }
+}
+
+fn log_routes() -> axum::Router<State> {
+    axum::Router::new()
+        .route("/", get(bounds))
+        .route("/{partition}", get(records))
+        .layer(middleware::from_fn(this_machine_only))
+}
+
+/// Raw events are not for the network: there are no keys here.
+async fn this_machine_only(
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: middleware::Next,
+) -> Response {
+    if peer.ip().to_canonical().is_loopback() {
+        return next.run(request).await;
+    }
+    (StatusCode::FORBIDDEN, "the log is served to callers on this machine only\n").into_response()
 }
 
 async fn ready(axum::extract::State(state): axum::extract::State<State>) -> Response {
@@ -71,6 +98,7 @@ async fn records(
     Path(partition): Path<u32>,
     Query(range): Query<Range>,
 ) -> Response {
+    let Ok(_turn) = state.log_reads.acquire().await else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
     let batch: Result<Batch, _> = log_source::read(state.log.as_ref(), partition, range.offset).await;
     answer(batch)
 }

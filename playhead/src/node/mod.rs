@@ -8,14 +8,18 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::data_dir::{DataDir, RunningNode};
 use crate::storage;
+use log::embedded::OpenError;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub mod admin;
+mod descriptors;
 mod metrics;
 mod readiness;
 
@@ -26,8 +30,15 @@ pub use readiness::Readiness;
 const INGEST_STOP_MAX: Duration = Duration::from_secs(14);
 /// How long the sink may take to bring the rest to the lake. What is left stays in the log, durable.
 const SINK_STOP_MAX: Duration = Duration::from_secs(14);
-/// How often the log drops what it may drop.
-const RETAIN_EVERY: Duration = Duration::from_secs(30);
+/// How long a command that only looks may keep a starting node waiting.
+const LOOKING_MAX: Duration = Duration::from_secs(10);
+/// Connections that wait to be accepted: all players that come back at once after an outage, as far as the system
+/// allows (net.core.somaxconn).
+const BACKLOG: u32 = 4_096;
+/// How often a waiting node tries again.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// How often the log drops what it may drop: a full log takes events again this soon after the lake has the old ones.
+const RETAIN_EVERY: Duration = Duration::from_secs(2);
 
 /// Why a node did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +46,12 @@ pub enum Error {
     /// The data directory.
     #[error(transparent)]
     Data(#[from] crate::data_dir::Error),
+    /// What this process may use of the machine.
+    #[error("{0}")]
+    Machine(String),
     /// The log's directory.
     #[error(transparent)]
-    OpenLog(#[from] log::embedded::OpenError),
+    OpenLog(#[from] OpenError),
     /// An address is taken.
     #[error("{address} can't be listened on: {reason}; choose another with --{option}")]
     Listen {
@@ -85,9 +99,11 @@ pub struct Node {
 impl Node {
     /// Starts every role; returns when all are under way (ready or not: [`Node::ready`]).
     pub async fn start(config: &Config, data: DataDir) -> Result<Node, Error> {
-        let log = storage::open_log(config, &data).await?;
-        let listener = bind(config.ingest.listen, "listen").await?;
-        let admin_listener = bind(config.admin.listen, "admin").await?;
+        let mut edge = config.ingest.clone();
+        edge.connections_max = descriptors::connections(edge.connections_max).map_err(Error::Machine)?;
+        let log = open_log(config, &data).await?;
+        let listener = bind(config.ingest.listen, "listen")?;
+        let admin_listener = bind(config.admin.listen, "admin")?;
         let local = |listener: &TcpListener, given| listener.local_addr().unwrap_or(given);
         let (listen, admin) = (local(&listener, config.ingest.listen), local(&admin_listener, config.admin.listen));
 
@@ -95,7 +111,12 @@ impl Node {
         let (stop_ingest, stop_sink, stop_admin) =
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let exposition = metrics::install(stop_admin.clone());
-        let state = admin::State { readiness: readiness.clone(), log: log.clone(), exposition };
+        let state = admin::State {
+            readiness: readiness.clone(),
+            log: log.clone(),
+            exposition,
+            log_reads: Arc::new(Semaphore::new(admin::LOG_READS_MAX)),
+        };
         tokio::spawn(admin::serve(admin_listener, state, stop_admin.clone()));
         let sink = tokio::spawn(sink::run(
             config.sink.clone(),
@@ -110,7 +131,7 @@ impl Node {
             stop_sink.clone(),
         ));
         let ingest = tokio::spawn(ingest::run(
-            config.ingest.clone(),
+            edge,
             ingest::Parts {
                 listener,
                 writer: log.writer(),
@@ -150,21 +171,52 @@ impl Node {
 
     /// Stops in the events' direction, within 30 s.
     pub async fn stop(self) -> Result<(), Error> {
+        let took_events = self.readiness.was_ready();
         self.readiness.stopping();
         self.stop_ingest.cancel();
         let edge = within(INGEST_STOP_MAX, "ingest", self.ingest).await;
-        let _ = self.retention.await;
+        self.retention.abort();
         self.stop_sink.cancel();
         let drained = within(SINK_STOP_MAX, "sink", self.sink).await;
+        // After the drain only what the sink can't mend by itself is left: stopped partitions.
+        let stuck = self.readiness.unready().remove("sink").filter(|_| took_events);
         let closed = self.log.close().await.map_err(Error::CloseLog);
         self.stop_admin.cancel();
         self.data.retract();
-        edge.and(drained).and(closed)
+        edge.and(drained).and(closed)?;
+        match stuck {
+            Some(reason) => Err(Error::Role(format!("stopped, but not everything accepted is in the lake: {reason}"))),
+            None => Ok(()),
+        }
     }
 }
 
-async fn bind(address: SocketAddr, option: &'static str) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|reason| Error::Listen { address, option, reason })
+/// A command that only looks (audit, tail, status) may have the log for a moment: that is waited out. A node that runs
+/// is not.
+async fn open_log(config: &Config, data: &DataDir) -> Result<Arc<dyn log::Log>, OpenError> {
+    let deadline = Instant::now() + LOOKING_MAX;
+    loop {
+        match storage::open_log(config, data).await {
+            Err(OpenError::Owned { pid, .. })
+                if Instant::now() < deadline && data.announced().is_none_or(|node| node.pid.to_string() != pid) =>
+            {
+                tracing::info!(pid, "another command looks at the log: waiting for it");
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+fn bind(address: SocketAddr, option: &'static str) -> Result<TcpListener, Error> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A restart must get the ports that its predecessor's last connections still hold.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|reason| Error::Listen { address, option, reason })
 }
 
 fn flatten<E: Into<Error>>(role: &str, ended: Result<Result<(), E>, tokio::task::JoinError>) -> Result<(), Error> {

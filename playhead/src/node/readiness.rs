@@ -1,5 +1,6 @@
 //! Whether the node is ready, and if not, which role says why.
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
@@ -10,13 +11,14 @@ const NODE: &str = "node";
 pub struct Readiness {
     roles: Mutex<BTreeMap<&'static str, Result<(), String>>>,
     ready: watch::Sender<bool>,
+    was_ready: AtomicBool,
 }
 
 impl Readiness {
     /// Nothing is ready at first.
     pub fn new(roles: impl IntoIterator<Item = &'static str>) -> Self {
         let roles = roles.into_iter().map(|role| (role, Err("starting".to_owned()))).collect();
-        Readiness { roles: Mutex::new(roles), ready: watch::Sender::new(false) }
+        Readiness { roles: Mutex::new(roles), ready: watch::Sender::new(false), was_ready: AtomicBool::new(false) }
     }
 
     /// What a role is given to say how it is.
@@ -34,12 +36,19 @@ impl Readiness {
             (_, Err(reason)) => tracing::info!(role, reason, "not ready yet"),
         }
         roles.insert(role, state);
-        self.ready.send_replace(roles.values().all(Result::is_ok));
+        let ready = roles.values().all(Result::is_ok);
+        self.was_ready.fetch_or(ready, Ordering::Relaxed);
+        self.ready.send_replace(ready);
     }
 
     /// From now on not ready: load balancers should look elsewhere.
     pub fn stopping(&self) {
         self.set(NODE, Err("stopping".into()));
+    }
+
+    /// Whether every role was ready at some time.
+    pub fn was_ready(&self) -> bool {
+        self.was_ready.load(Ordering::Relaxed)
     }
 
     /// The roles that aren't ready, with their reasons.

@@ -102,3 +102,38 @@ fn a_file_that_is_added_twice_is_found_by_keys_and_by_places() {
     assert!(report["duplicates"].as_u64().unwrap() > 0, "{report}");
     assert!(finding(&report).contains("more than once") && finding(&report).contains("same place"), "{report}");
 }
+
+#[test]
+fn a_lake_that_was_deleted_is_not_called_exact() {
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    lake_of(20, &data);
+    std::fs::remove_dir_all(data.join("lake")).unwrap();
+    let (code, report) = audit(&data, None);
+    assert_eq!((code, &report["ok"], &report["pending"]), (1, &false.into(), &20.into()), "{report}");
+}
+
+#[test]
+fn a_node_whose_log_was_wiped_says_so_everywhere() {
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    lake_of(20, &data);
+    std::fs::remove_dir_all(data.join("log")).unwrap();
+    let mut up = node::playhead(&data);
+    up.args(["up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    let mut up = up.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let status = (0..100).find_map(|_| {
+        node::pause(std::time::Duration::from_millis(100));
+        let output = node::playhead(&data).args(["status", "--json"]).output().unwrap();
+        let line = String::from_utf8(output.stdout).unwrap();
+        let status: Value = serde_json::from_str(line.trim()).ok()?;
+        status["not_ready"]["sink"].as_str()?.contains("stopped").then_some(status)
+    });
+    let status = status.expect("status tells that partitions have stopped");
+    assert_eq!((&status["running"], &status["ready"]), (&true.into(), &false.into()), "{status}");
+    assert!(status["partitions"].as_array().unwrap().iter().any(|p| p["lake_ahead"] == true), "{status}");
+    let (code, report) = audit(&data, None);
+    assert_eq!(code, 1, "{report}");
+    node::signal(up.id(), "TERM");
+    up.wait().unwrap();
+}

@@ -4,7 +4,7 @@ use super::node::{self, start_within};
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A traced process is slow.
 const READY_MAX: Duration = Duration::from_secs(90);
@@ -88,7 +88,9 @@ fn an_answer_leaves_only_after_the_fsync_of_the_log() {
         return;
     }
     let temp = tempfile::tempdir().unwrap();
-    let data = temp.path().join("data");
+    let data = temp.path().join("made/by/playhead");
+    std::fs::create_dir(temp.path().join("made")).unwrap();
+    std::fs::create_dir(data.parent().unwrap()).unwrap();
     let calls = trace(&data, &temp.path().join("trace.txt"));
     let log = data.join("log").display().to_string();
     let requests: Vec<usize> = calls
@@ -106,6 +108,46 @@ fn an_answer_leaves_only_after_the_fsync_of_the_log() {
         });
         assert!(synced, "answered without an fsync of {log} between request and answer");
     }
+    let first = answers.first().expect("an answer").started;
+    for folder in data.ancestors().skip(1).take(3) {
+        let entry = format!("<{}>", folder.display());
+        let synced = calls.iter().any(|call| is_sync(call) && call.text.contains(&entry) && call.ended < first);
+        assert!(synced, "the names in {} are not synced before the first answer", folder.display());
+    }
+}
+
+#[test]
+fn a_disk_that_hangs_is_told_by_readiness_and_does_not_hold_up_the_end() {
+    if !strace_is_here() {
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    let mut command = node::playhead(&data);
+    command.env("PLAYHEAD_INGEST__APPEND_TIMEOUT_MS", "1000");
+    let node = node::start(command, "127.0.0.1:0", "127.0.0.1:0");
+    // From here on each fsync takes two minutes.
+    let mut hanging = Command::new("strace")
+        .args(["-f", "-o", "/dev/null", "-e", "inject=fsync,fdatasync:delay_enter=120000000", "-p"])
+        .arg(node.pid().to_string())
+        .spawn()
+        .unwrap();
+    node::pause(Duration::from_secs(1));
+    let (status, words) = node.post("application/json", node::event(&node::id(), "s1").as_bytes());
+    assert_eq!(status, 503, "{words}");
+    assert!(words.contains("append-timeout"), "{words}");
+    let unready = (0..50).any(|_| {
+        node::pause(Duration::from_millis(100));
+        node.admin("/readyz").0 == 503
+    });
+    let begun = Instant::now();
+    node::signal(node.pid(), "TERM");
+    let ended = node.end();
+    node::signal(hanging.id(), "KILL");
+    hanging.wait().unwrap();
+    assert!(unready, "ready, though nothing can be written");
+    assert!(begun.elapsed() < Duration::from_secs(31), "ended after {:?}", begun.elapsed());
+    assert_eq!(ended.code(), Some(2));
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn what_was_acknowledged_before_a_kill_is_pending_offline_and_in_the_lake_after_
     node.kill();
 
     let (code, before) = audit(&data, Some(&acked));
-    assert_eq!((code, &before["pending"], &before["missing"]), (0, &1.into(), &0.into()), "{before}");
+    assert_eq!((code, &before["pending"], &before["missing"]), (1, &1.into(), &0.into()), "{before}");
     let node = Node::new(&data);
     node.stop();
     let (code, after) = audit(&data, Some(&acked));

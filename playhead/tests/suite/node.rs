@@ -3,7 +3,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// The program under test.
@@ -70,9 +70,14 @@ impl Node {
     }
 
     /// Waits for an end that somebody else brings about.
-    pub fn wait(mut self) {
-        let status = self.child.wait().unwrap();
+    pub fn wait(self) {
+        let status = self.end();
         assert!(status.success(), "{status}");
+    }
+
+    /// Waits for the end, whatever it is.
+    pub fn end(mut self) -> ExitStatus {
+        self.child.wait().unwrap()
     }
 
     pub fn pid(&self) -> u32 {
