@@ -57,10 +57,16 @@ pub(super) fn place(raw: Micros, sent_at: Option<Micros>, received_at: Micros, b
     Placed { event_time, corrected, problem }
 }
 
+/// Seconds since 1970 up to the year 2286, read as milliseconds, in microseconds.
+const SECONDS_TAKEN_FOR_MS: Micros = 10_000_000_000 * 1_000;
+
 fn out_of_bounds(event_time: Micros, received_at: Micros, bounds: TimeBounds) -> Option<String> {
     let (past, future) = (received_at.saturating_sub(event_time), event_time.saturating_sub(received_at));
     if past > bounds.past_max {
-        Some(format!("{} is {} old, at most {} is accepted", text(event_time), span(past), span(bounds.past_max)))
+        // A time of today in seconds, read as milliseconds, lies in the first month of 1970.
+        let hint = if (0..SECONDS_TAKEN_FOR_MS).contains(&event_time) { " (seconds? send milliseconds)" } else { "" };
+        let (old, most) = (span(past), span(bounds.past_max));
+        Some(format!("{} is {old} old, at most {most} is accepted{hint}", text(event_time)))
     } else if future > bounds.future_max {
         let (ahead, most) = (span(future), span(bounds.future_max));
         Some(format!("{} is {ahead} ahead of the server's clock, at most {most} is accepted", text(event_time)))
@@ -147,6 +153,12 @@ mod tests {
             let placed = place(NOW - skew - SECOND, Some(NOW - skew), NOW, BOUNDS);
             assert_eq!(placed, Placed { event_time: NOW - SECOND, corrected: true, problem: None });
         }
+    }
+
+    #[test]
+    fn seconds_are_told_to_be_no_milliseconds() {
+        let seconds = read("1795298871").unwrap();
+        assert!(place(seconds, None, NOW, BOUNDS).problem.unwrap().contains("send milliseconds"));
     }
 
     #[test]
