@@ -85,8 +85,8 @@ impl Table {
     /// # Errors
     /// [`Error::Unavailable`]: the store failed for longer than this waits. If that was before the outcome was known,
     /// the commit may be in the table: call this again with the same `commit` (never discard its files), and it is
-    /// found. [`Error::Broken`]: a file to add is missing or of another size, rows would appear or vanish in a
-    /// rewrite, an fsync failed.
+    /// found. [`Error::NotDurable`]: an fsync failed, the process must end. [`Error::Broken`]: a file to add is missing
+    /// or of another size, rows would appear or vanish in a rewrite.
     pub async fn commit(&mut self, commit: &Commit) -> Result<Outcome, Error> {
         let started = Instant::now();
         let outcome = self.compare_and_swap(commit).await;
