@@ -11,8 +11,9 @@
 //!             ▲                                                         └─▶ answers
 //!          budget ◀───────────────── retention ◀── releases ◀────────────────── readers
 //! ```
-//! A full disk (ENOSPC) counts as a failed write: fjall's journal is in an unknown state then, and it refuses to go
-//! on. Keep `disk_bytes_max` well below what the disk has (see `docs/decisions/0001-embedded-log.md`).
+//! A disk that is nearly full refuses appends ([`crate::AppendError::Full`]) until there is space again. One that is
+//! filled by others so fast that a write finds no space (ENOSPC) counts as a failed write: fjall's journal is in an
+//! unknown state then. Keep `disk_bytes_max` well below what the disk has (see `docs/decisions/0001-embedded-log.md`).
 use event::clock::Clock;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 mod committer;
 mod core;
 mod directory;
+mod folders;
 mod handle;
 mod journal;
 mod layout;
@@ -28,6 +30,7 @@ mod queue;
 mod reader;
 mod recovery;
 mod retain;
+mod room;
 mod store;
 
 /// Settings of an embedded log.
@@ -59,7 +62,13 @@ pub enum OpenError {
         /// The owner's process id, or `unknown`.
         pid: String,
     },
-    /// Made with other settings or by a newer version.
+    /// There is no log, and none was to be made: see [`open_existing`].
+    #[error("{dir} holds no log: check the --data directory, or start playhead with it, which makes one")]
+    Absent {
+        /// The directory.
+        dir: String,
+    },
+    /// Made with other settings or by a program of another version.
     #[error("{0}")]
     Incompatible(String),
     /// Disk trouble, or bytes that aren't what was written.
@@ -79,9 +88,24 @@ impl OpenError {
 }
 
 /// Opens the log, or makes it.
+///
+/// Call [`crate::Log::close`] when done. The last handle to be dropped closes it too, but then blocks the thread that
+/// drops it until the last fsync is done: on an async worker thread other tasks wait with it.
 pub async fn open(options: Options, clock: Arc<dyn Clock>) -> Result<Arc<dyn crate::Log>, OpenError> {
+    start(options, clock, false).await
+}
+
+/// Opens the log as [`open`] does, but makes none, not even the directory: for commands that only look.
+///
+/// # Errors
+/// [`OpenError::Absent`] when there is no log, or one whose making was interrupted, which holds nothing.
+pub async fn open_existing(options: Options, clock: Arc<dyn Clock>) -> Result<Arc<dyn crate::Log>, OpenError> {
+    start(options, clock, true).await
+}
+
+async fn start(options: Options, clock: Arc<dyn Clock>, existing: bool) -> Result<Arc<dyn crate::Log>, OpenError> {
     let dir = options.dir.clone();
-    let opened = tokio::task::spawn_blocking(move || recovery::open(&options, clock)).await;
+    let opened = tokio::task::spawn_blocking(move || recovery::open(&options, clock, existing)).await;
     let core = opened.map_err(|error| OpenError::io(&dir, format!("opening panicked: {error}")))??;
     Ok(Arc::new(handle::Embedded::new(core)))
 }

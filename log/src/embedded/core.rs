@@ -3,11 +3,13 @@ use super::OpenError;
 use super::directory::Directory;
 use super::partition::Partition;
 use super::queue::Queue;
+use super::room::{self, Room};
 use super::store::Store;
 use crate::ReadError;
 use crate::retention::Rule;
 use event::clock::Clock;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::thread::JoinHandle;
@@ -51,12 +53,14 @@ impl Core {
         found: Found,
     ) -> Result<Arc<Self>, OpenError> {
         let used_bytes = found.partitions.iter().map(Partition::bytes).sum();
+        let disk = File::open(&options.dir).map_err(|error| OpenError::io(&options.dir, error))?;
+        let room = Room::new(options.dir.display().to_string(), move || room::space_of(&disk));
         let core = Arc::new(Self {
             topic: options.topic.clone(),
             dir: options.dir.display().to_string(),
             clock,
             rule: Rule { retention_ms: options.retention_ms, bytes_max: options.disk_bytes_max },
-            queue: Queue::new(used_bytes, options.disk_bytes_max),
+            queue: Queue::new(used_bytes, options.disk_bytes_max, room),
             store: RwLock::new(Some(found.store)),
             releases: Mutex::new(found.releases),
             retention: tokio::sync::Mutex::new(()),

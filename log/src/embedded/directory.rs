@@ -1,10 +1,12 @@
-//! The log's directory: who owns it, and what it was made for.
+//! The log's directory: who owns it, what it was made for, and whether it was ever finished.
 //!
 //! ```text
-//! DIR/LOCK      held by the owner (an advisory lock of the operating system), its pid inside
-//! DIR/VERSION   format version, topic, partitions: written once
-//! DIR/fjall/    the database
+//! DIR/LOCK          held by the owner (an advisory lock of the operating system), its pid inside
+//! DIR/VERSION.new   the log is being made: nothing was acknowledged yet, whoever finds it begins anew
+//! DIR/VERSION       format version, topic, partitions: the log is made, everything that it needs is durable
+//! DIR/fjall/        the database
 //! ```
+//! `VERSION.new` becomes `VERSION` by one rename, so that a directory is either being made or made.
 use super::OpenError;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -12,33 +14,70 @@ use std::path::{Path, PathBuf};
 
 /// The version of what is on disk: directory, keyspaces, records.
 const FORMAT_VERSION: u32 = 1;
+const MADE: &str = "VERSION";
+const UNFINISHED: &str = "VERSION.new";
 
 /// An owned directory; it is free again when this is dropped, or the process ends in whatever way.
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    _lock: File,
+    version: Version,
+    made: bool,
+    lock: File,
+}
+
+impl Drop for Directory {
+    /// Unlocks by name: a process that is being started by another thread has a copy of the file for a moment, and
+    /// would keep the directory owned.
+    fn drop(&mut self) {
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(dir = %self.path.display(), %error, "the directory's lock is given back only now that its file is closed");
+        }
+    }
 }
 
 impl Directory {
-    /// Makes the directory if need be, owns it, and checks or writes what it is for.
-    pub(super) fn own(path: &Path, topic: &str, partitions: u32) -> Result<Self, OpenError> {
+    /// Makes the directory if need be, owns it, and checks what it is for. With `existing` it makes nothing.
+    pub(super) fn own(path: &Path, topic: &str, partitions: u32, existing: bool) -> Result<Self, OpenError> {
         let broken = |error: io::Error| OpenError::io(path, error);
+        if existing && matches!(State::of(path)?, State::Absent | State::Unfinished) {
+            return Err(OpenError::Absent { dir: path.display().to_string() });
+        }
         std::fs::create_dir_all(path).map_err(broken)?;
         let lock = own(path)?;
-        let expected = Version { format: FORMAT_VERSION, topic: topic.to_owned(), partitions };
-        let directory = Self { path: path.to_owned(), _lock: lock };
-        match read_version(&path.join("VERSION")).map_err(broken)? {
-            Some(text) => expected.check(path, &text)?,
-            None if directory.database().try_exists().map_err(broken)? => {
-                return Err(OpenError::Incompatible(format!(
-                    "{} holds a database but no VERSION file: put the file back from a copy, or move the directory away",
-                    path.display()
-                )));
-            }
-            None => expected.write(path).map_err(broken)?,
+        let version = Version { format: FORMAT_VERSION, topic: topic.to_owned(), partitions };
+        let made = match State::of(path)? {
+            State::Made(text) => version.check(path, &text).map(|()| true)?,
+            State::Absent | State::Unfinished => false,
+        };
+        Ok(Self { path: path.to_owned(), version, made, lock })
+    }
+
+    /// Whether the log was made before; else it is to be made, between [`Directory::begin`] and [`Directory::finish`].
+    pub(super) fn is_made(&self) -> bool {
+        self.made
+    }
+
+    /// Says that the log is being made, and removes what an earlier attempt left behind.
+    pub(super) fn begin(&self) -> io::Result<()> {
+        File::create(self.path.join(UNFINISHED))?.sync_all()?;
+        self.sync()?;
+        match std::fs::remove_dir_all(self.database()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
         }
-        Ok(directory)
+    }
+
+    /// Makes the database durable, and then says that the log is made. Nothing may be acknowledged before.
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        sync_below(&self.database())?;
+        let unfinished = self.path.join(UNFINISHED);
+        let mut file = File::create(&unfinished)?;
+        file.write_all(self.version.text().as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&unfinished, self.path.join(MADE))?;
+        self.made = true;
+        self.sync()
     }
 
     /// Makes the names in it durable, and its own: a database whose directory a power loss forgets is no database.
@@ -51,6 +90,50 @@ impl Directory {
     /// Where the database is.
     pub(super) fn database(&self) -> PathBuf {
         self.path.join("fjall")
+    }
+}
+
+/// Makes `dir` durable with all that is in it; a folder after what it names.
+fn sync_below(dir: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_below(&entry.path())?;
+        } else {
+            File::open(entry.path())?.sync_all()?;
+        }
+    }
+    File::open(dir)?.sync_all()
+}
+
+/// What a directory is, before anybody touches it.
+enum State {
+    /// There is no log.
+    Absent,
+    /// A log was begun; nothing was acknowledged.
+    Unfinished,
+    /// There is a log; the text of its version.
+    Made(String),
+}
+
+impl State {
+    fn of(path: &Path) -> Result<Self, OpenError> {
+        let broken = |error: io::Error| OpenError::io(path, error);
+        match std::fs::read_to_string(path.join(MADE)) {
+            Ok(text) => return Ok(Self::Made(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(broken(error)),
+        }
+        if path.join(UNFINISHED).try_exists().map_err(broken)? {
+            return Ok(Self::Unfinished);
+        }
+        if path.join("fjall").try_exists().map_err(broken)? {
+            return Err(OpenError::Incompatible(format!(
+                "{} holds a database but no VERSION file: put the file back from a copy, or move the directory away",
+                path.display()
+            )));
+        }
+        Ok(Self::Absent)
     }
 }
 
@@ -75,14 +158,6 @@ fn own(path: &Path) -> Result<File, OpenError> {
     Ok(lock)
 }
 
-fn read_version(path: &Path) -> io::Result<Option<String>> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// What is pinned when a log is made.
 #[derive(Debug, PartialEq, Eq)]
 struct Version {
@@ -96,7 +171,7 @@ impl Version {
         format!("playhead-log {}\npartitions {}\ntopic {}\n", self.format, self.partitions, self.topic)
     }
 
-    /// The format version may be newer; then the rest is not looked at.
+    /// The format version may be another one; then the rest is not looked at.
     fn parse(text: &str) -> Option<Result<Self, u32>> {
         let mut lines = text.lines();
         let format = lines.next()?.strip_prefix("playhead-log ")?.parse().ok()?;
@@ -123,22 +198,16 @@ impl Version {
                     found.topic, self.topic
                 )
             }
-            Some(Err(newer)) => {
+            Some(Err(newer)) if newer > FORMAT_VERSION => {
                 format!("{dir} has format {newer}, this program knows {FORMAT_VERSION}: use a newer program")
             }
+            Some(Err(older)) => format!(
+                "{dir} has format {older}, which this program (format {FORMAT_VERSION}) no longer reads: let the program \
+                 that wrote it bring all records into the tables, then begin with another directory"
+            ),
             None => format!("{dir}/VERSION can't be understood: put it back from a copy, or move the directory away"),
         };
         Err(OpenError::Incompatible(refused))
-    }
-
-    /// Whole or not at all, and durable.
-    fn write(&self, path: &Path) -> io::Result<()> {
-        let unfinished = path.join("VERSION.new");
-        let mut file = File::create(&unfinished)?;
-        file.write_all(self.text().as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&unfinished, path.join("VERSION"))?;
-        File::open(path)?.sync_all()
     }
 }
 
@@ -146,23 +215,38 @@ impl Version {
 mod tests {
     use super::*;
 
+    fn own(path: &Path, topic: &str, partitions: u32) -> Result<Directory, OpenError> {
+        Directory::own(path, topic, partitions, false)
+    }
+
+    fn make(path: &Path) {
+        let mut directory = own(path, "events", 4).unwrap();
+        directory.begin().unwrap();
+        std::fs::create_dir(directory.database()).unwrap();
+        directory.finish().unwrap();
+    }
+
     #[test]
     fn a_directory_is_opened_again_with_what_it_was_made_for_only() {
         let dir = tempfile::tempdir().unwrap();
-        drop(Directory::own(dir.path(), "events", 4).unwrap());
-        drop(Directory::own(dir.path(), "events", 4).unwrap());
-        let words = Directory::own(dir.path(), "events", 8).unwrap_err().to_string();
+        make(dir.path());
+        assert!(own(dir.path(), "events", 4).unwrap().is_made());
+        let words = own(dir.path(), "events", 8).unwrap_err().to_string();
         assert!(words.contains("4 partitions") && words.contains("with 8"), "{words}");
-        let words = Directory::own(dir.path(), "spool", 4).unwrap_err().to_string();
+        let words = own(dir.path(), "spool", 4).unwrap_err().to_string();
         assert!(words.contains("\"events\""), "{words}");
     }
 
     #[test]
-    fn a_newer_or_foreign_version_is_refused_in_words() {
-        for (text, expected) in [("playhead-log 9\nwhat comes\n", "format 9"), ("nonsense", "can't be understood")] {
+    fn another_or_foreign_version_is_refused_in_words() {
+        for (text, expected) in [
+            ("playhead-log 9\nwhat comes\n", "use a newer program"),
+            ("playhead-log 0\nwhat was\n", "no longer reads"),
+            ("nonsense", "can't be understood"),
+        ] {
             let dir = tempfile::tempdir().unwrap();
             std::fs::write(dir.path().join("VERSION"), text).unwrap();
-            let refused = Directory::own(dir.path(), "events", 4).unwrap_err();
+            let refused = own(dir.path(), "events", 4).unwrap_err();
             assert!(matches!(&refused, OpenError::Incompatible(words) if words.contains(expected)), "{refused}");
         }
     }
@@ -171,14 +255,27 @@ mod tests {
     fn a_database_without_a_version_is_not_taken_for_a_new_log() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("fjall")).unwrap();
-        assert!(matches!(Directory::own(dir.path(), "events", 4), Err(OpenError::Incompatible(_))));
+        assert!(matches!(own(dir.path(), "events", 4), Err(OpenError::Incompatible(_))));
     }
 
     #[test]
     fn a_second_owner_is_told_the_pid_of_the_first() {
         let dir = tempfile::tempdir().unwrap();
-        let _first = Directory::own(dir.path(), "events", 4).unwrap();
-        let second = Directory::own(dir.path(), "events", 4).unwrap_err();
+        let _first = own(dir.path(), "events", 4).unwrap();
+        let second = own(dir.path(), "events", 4).unwrap_err();
         assert!(matches!(second, OpenError::Owned { pid, .. } if pid == std::process::id().to_string()));
+    }
+
+    #[test]
+    fn a_log_that_was_never_finished_is_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = own(dir.path(), "events", 4).unwrap();
+        directory.begin().unwrap();
+        std::fs::create_dir(directory.database()).unwrap();
+        drop(directory);
+        let directory = own(dir.path(), "another topic, since nothing is pinned yet", 8).unwrap();
+        assert!(!directory.is_made());
+        directory.begin().unwrap();
+        assert!(!directory.database().exists(), "what was left behind is gone");
     }
 }

@@ -12,7 +12,10 @@ pub(super) struct Handle {
 }
 
 impl Drop for Handle {
-    /// As [`crate::Log::close`], for who forgot it; waits for a last fsync.
+    /// As [`crate::Log::close`], for who forgot it. Blocks until the committer has done what waits, one group and fsync
+    /// or a few, on whatever thread drops the last handle, an async worker too: better than a directory that stays
+    /// owned, or appends that nobody answers. Who cares for its worker threads awaits `close`, after which nothing is
+    /// left to wait for here.
     fn drop(&mut self) {
         self.core.close();
     }

@@ -1,8 +1,11 @@
-//! What waits for the committer: appends in the order of their first poll, and changes of what is kept.
+//! What waits for the committer: appends in the order of their first poll, and changes of what is kept. The disk budget
+//! and the file system's free space are looked at here, so that a full disk refuses appends, and never fails a write.
 use super::layout::stored_bytes;
+use super::room::Room;
 use crate::{AppendError, Record};
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// Appends that wait, in all. Their callers hold the bytes anyway; more than this means that the disk does not keep up.
@@ -41,8 +44,9 @@ pub(super) enum Group {
     Keep(Keep),
 }
 
-#[derive(Default)]
 struct Waiting {
+    /// What the file system has.
+    room: Room,
     appends: VecDeque<Append>,
     keeps: VecDeque<Keep>,
     /// Bytes of `appends`.
@@ -72,8 +76,16 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(used_bytes: u64, bytes_max: u64) -> Self {
-        let waiting = Waiting { used_bytes, ..Waiting::default() };
+    pub(super) fn new(used_bytes: u64, bytes_max: u64, room: Room) -> Self {
+        let waiting = Waiting {
+            room,
+            appends: VecDeque::new(),
+            keeps: VecDeque::new(),
+            waiting_bytes: 0,
+            used_bytes,
+            closed: false,
+            stopped: None,
+        };
         Self { waiting: Mutex::new(waiting), arrived: Condvar::new(), bytes_max }
     }
 
@@ -99,6 +111,8 @@ impl Queue {
                 "{count} appends of {bytes} bytes wait for the disk already: it does not keep up"
             )));
         }
+        let before_bytes = waiting.waiting_bytes;
+        waiting.room.take(Instant::now(), before_bytes, bytes).map_err(AppendError::Full)?;
         waiting.used_bytes += bytes;
         waiting.waiting_bytes += bytes;
         let (reply, answer) = oneshot::channel();
@@ -191,5 +205,49 @@ impl Queue {
 
     pub(super) fn is_closed(&self) -> bool {
         self.lock().closed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::room::Space;
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    impl Queue {
+        /// The committer's part, without waiting.
+        fn take_if_any(&self) -> Vec<Append> {
+            Self::take_appends(&mut self.lock())
+        }
+    }
+
+    fn record() -> Record {
+        Record { headers: Vec::new(), payload: vec![0; 1_000].into() }
+    }
+
+    #[test]
+    fn a_full_disk_refuses_appends_in_words_and_recovers_by_itself() {
+        let free_bytes = Arc::new(AtomicU64::new(40 << 30));
+        let source = free_bytes.clone();
+        let room = Room::new("DIR".into(), move || {
+            Ok(Space { free_bytes: source.load(Ordering::SeqCst), total_bytes: 100 << 30 })
+        });
+        let queue = Queue::new(0, u64::MAX, room);
+        queue.append(0, record()).unwrap();
+        let taken_bytes = queue.used_bytes();
+        free_bytes.store(1 << 20, Ordering::SeqCst);
+        let refused = std::iter::repeat_with(|| {
+            std::thread::yield_now();
+            queue.append(0, record()).err()
+        });
+        let refused = refused.inspect(|_| drop(queue.take_if_any())).find_map(|refused| refused).unwrap();
+        assert!(matches!(&refused, AppendError::Full(words) if words.contains("DIR")), "{refused}");
+        assert!(queue.refusal().is_none(), "the log goes on");
+        assert!(queue.used_bytes() >= taken_bytes);
+        free_bytes.store(40 << 30, Ordering::SeqCst);
+        while queue.append(0, record()).is_err() {
+            std::thread::yield_now();
+        }
     }
 }

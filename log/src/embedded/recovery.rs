@@ -1,30 +1,51 @@
-//! Opening: own the directory, check the journals, open the database, find each partition's bounds.
+//! Opening: own the directory, make the database or check it and open it, find each partition's bounds.
 //!
 //! Refuses in words what would make an acknowledged record disappear, or give its offset to another.
 use super::core::{Core, Found, Releases};
 use super::directory::Directory;
 use super::partition::{Partition, Segment, Tail};
 use super::store::Store;
-use super::{OpenError, Options, journal, layout};
+use super::{OpenError, Options, folders, journal, layout};
 use event::clock::{Clock, Micros};
 use std::sync::Arc;
 
-/// Opens the log; blocks.
-pub(super) fn open(options: &Options, clock: Arc<dyn Clock>) -> Result<Arc<Core>, OpenError> {
+/// Opens the log; blocks. With `existing` it makes none.
+pub(super) fn open(options: &Options, clock: Arc<dyn Clock>, existing: bool) -> Result<Arc<Core>, OpenError> {
     if options.partitions == 0 {
         return Err(OpenError::Incompatible("a log needs at least one partition".into()));
     }
-    let directory = Directory::own(&options.dir, &options.topic, options.partitions)?;
+    let mut directory = Directory::own(&options.dir, &options.topic, options.partitions, existing)?;
     let broken = |reason: String| OpenError::io(&options.dir, reason);
-    journal::check(&directory.database()).map_err(|error| broken(error.to_string()))?;
-    let store = Store::open(&directory.database(), options.partitions).map_err(|error| broken(error.to_string()))?;
-    directory.sync().map_err(|error| broken(error.to_string()))?;
+    let store = if directory.is_made() {
+        open_store(&directory, options.partitions)
+    } else {
+        make_store(&mut directory, options.partitions)
+    };
+    let store = store.map_err(broken)?;
     let partitions = (0..options.partitions)
         .map(|partition| find_partition(&store, partition))
         .collect::<Result<Vec<_>, _>>()
         .map_err(broken)?;
     let releases = find_releases(&store, options, &partitions).map_err(broken)?;
     Core::start(options, clock, directory, Found { store, partitions, releases })
+}
+
+/// Looks at all that fjall would throw away in silence, before fjall can.
+fn open_store(directory: &Directory, partitions: u32) -> Result<Store, String> {
+    let database = directory.database();
+    folders::check(&database, partitions)?;
+    journal::check(&database).map_err(|error| error.to_string())?;
+    let store = Store::open(&database, partitions)?;
+    directory.sync().map_err(|error| error.to_string())?;
+    Ok(store)
+}
+
+fn make_store(directory: &mut Directory, partitions: u32) -> Result<Store, String> {
+    let failed = |error: std::io::Error| error.to_string();
+    directory.begin().map_err(failed)?;
+    let store = Store::make(&directory.database(), partitions)?;
+    directory.finish().map_err(failed)?;
+    Ok(store)
 }
 
 fn find_partition(store: &Store, partition: u32) -> Result<Partition, String> {

@@ -3,7 +3,7 @@
 //! Records only ever come at the end of a keyspace and go from its start. So tables are written once and dropped
 //! whole ("FIFO" compaction, without a limit of its own): nothing is rewritten, and keys and values stay together.
 //! The limits below bound memory; `docs/decisions/0001-embedded-log.md` has the arithmetic.
-use super::layout;
+use super::{folders, layout};
 use crate::{Entry, ReadError};
 use event::clock::Micros;
 use fjall::compaction::Fifo;
@@ -65,28 +65,67 @@ impl Commit<'_> {
 }
 
 impl Store {
-    /// Opens the database or makes it. What an earlier process wrote but did not fsync is durable when this returns:
-    /// nothing is read before.
-    pub(super) fn open(path: &Path, partitions: u32) -> fjall::Result<Self> {
-        let database = Database::builder(path)
+    /// Makes the database, which must not be there. It is not durable yet.
+    pub(super) fn make(path: &Path, partitions: u32) -> Result<Self, String> {
+        let store = Self::keyspaces(Self::database(path)?, partitions)?;
+        store.check_folders()?;
+        Ok(store)
+    }
+
+    /// Opens the database, which must be whole: see [`folders::check`]. What an earlier process wrote but did not fsync
+    /// is durable when this returns: nothing is read before.
+    pub(super) fn open(path: &Path, partitions: u32) -> Result<Self, String> {
+        let database = Self::database(path)?;
+        let names = (0..partitions).map(folders::partition_name).chain([folders::META.to_owned()]);
+        for name in names.filter(|name| !database.keyspace_exists(name)) {
+            return Err(format!("keyspace {name} is gone from the database: put the directory back from a copy"));
+        }
+        let store = Self::keyspaces(database, partitions)?;
+        store.check_folders()?;
+        let memtable_bytes = memtable_bytes(partitions);
+        for keyspace in &store.partitions {
+            if keyspace.tree.active_memtable().size() > memtable_bytes {
+                keyspace.rotate_memtable().map_err(|error| error.to_string())?;
+            }
+        }
+        Ok(store)
+    }
+
+    fn database(path: &Path) -> Result<Database, String> {
+        let builder = Database::builder(path)
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNALS_BYTES_MAX)
             .max_cached_files(Some(FILES_OPEN_MAX))
-            .worker_threads(WORKERS)
-            .open()?;
-        database.persist(PersistMode::SyncAll)?;
-        let meta =
-            database.keyspace("meta", || KeyspaceCreateOptions::default().max_memtable_size(META_MEMTABLE_BYTES))?;
+            .worker_threads(WORKERS);
+        let database = builder.open().map_err(|error| error.to_string())?;
+        database.persist(PersistMode::SyncAll).map_err(|error| error.to_string())?;
+        Ok(database)
+    }
+
+    /// Those that are there, or new ones; `meta` is the first, then come the partitions in order.
+    fn keyspaces(database: Database, partitions: u32) -> Result<Self, String> {
+        let failed = |error: fjall::Error| error.to_string();
+        let meta_options = || KeyspaceCreateOptions::default().max_memtable_size(META_MEMTABLE_BYTES);
+        let meta = database.keyspace(folders::META, meta_options).map_err(failed)?;
         let memtable_bytes = memtable_bytes(partitions);
         let partitions = (0..partitions)
-            .map(|partition| database.keyspace(&format!("p{partition}"), || record_options(memtable_bytes)))
-            .collect::<fjall::Result<Vec<_>>>()?;
-        for keyspace in &partitions {
-            if keyspace.tree.active_memtable().size() > memtable_bytes {
-                keyspace.rotate_memtable()?;
+            .map(|partition| database.keyspace(&folders::partition_name(partition), || record_options(memtable_bytes)))
+            .collect::<fjall::Result<Vec<_>>>()
+            .map_err(failed)?;
+        Ok(Self { database, meta, partitions })
+    }
+
+    /// Each keyspace is in the folder where the next opening looks for it.
+    fn check_folders(&self) -> Result<(), String> {
+        let keyspaces = [&self.meta].into_iter().chain(&self.partitions);
+        for (keyspace, expected) in keyspaces.zip(folders::FIRST..) {
+            let found = keyspace.path().file_name().and_then(|name| name.to_str()?.parse().ok());
+            if found != Some(expected) {
+                let path = keyspace.path().display();
+                return Err(format!("a keyspace is in {path}, not in the folder {expected}: a broken invariant"));
             }
         }
-        Ok(Self { database, meta, partitions })
+        Ok(())
     }
 
     pub(super) fn commit(&self) -> Commit<'_> {

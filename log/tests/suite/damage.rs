@@ -53,6 +53,23 @@ async fn a_torn_last_batch_is_cut_off() {
     }
 }
 
+/// A client may send what looks like our journal: copied from it, say.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payload_that_looks_like_a_journal_does_not_make_a_torn_batch_a_broken_one() {
+    let harness = log_of_three().await;
+    let (path, end) = journal(harness.dir.path());
+    let mut copy = std::fs::read(&path).unwrap();
+    copy.truncate(end as usize);
+    let log = harness.open().await;
+    let fake = log::Record { headers: Vec::new(), payload: copy.into() };
+    assert_eq!(log.writer().append(0, fake).await.unwrap(), 3);
+    log.close().await.unwrap();
+    let (path, end) = journal(harness.dir.path());
+    OpenOptions::new().write(true).open(path).unwrap().set_len(end - 20).unwrap();
+    let log = harness.open().await;
+    assert_eq!(bounds(&log, 0).await, 0..3);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_before_the_last_batch_is_never_cut_off() {
     for needle in ["first", "second"] {

@@ -12,6 +12,7 @@ mod disk;
 mod durability;
 mod faults;
 mod harness;
+mod making;
 mod model;
 
 /// One module of tests a kind of log, the same ones for each.
