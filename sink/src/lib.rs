@@ -32,6 +32,7 @@ use lake::upkeep::Pace;
 use log::Log;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 mod backoff;
@@ -98,6 +99,23 @@ pub struct Parts {
     pub report: Report,
 }
 
+/// Times that nobody needs to set.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// Of upkeep.
+    pub pace: Pace,
+    /// A flush, or a look at the tables, that is under way for longer makes the sink unready. It takes a second or
+    /// two, and an object store's client gives up a try after about 30 s: what takes longer is no slow answer but
+    /// none, and the log fills meanwhile.
+    pub slow: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Timing { pace: Pace::default(), slow: Duration::from_secs(30) }
+    }
+}
+
 /// Why a sink stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -120,10 +138,10 @@ pub enum Error {
 /// unready, with what is buffered kept. Upkeep of the tables that can't go on stops alone, ready, with metric
 /// `playhead_sink_upkeep_stopped`.
 pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) -> Result<(), Error> {
-    run_at_pace(config, parts, Pace::default(), shutdown).await
+    run_with(config, parts, Timing::default(), shutdown).await
 }
 
-/// The same with another pace of upkeep: for tests, which can't wait for the next pass.
-pub async fn run_at_pace(config: Config, parts: Parts, pace: Pace, shutdown: CancellationToken) -> Result<(), Error> {
-    run::run(config, parts, pace, shutdown).await
+/// The same with other times: for tests, which can't wait for the next pass.
+pub async fn run_with(config: Config, parts: Parts, timing: Timing, shutdown: CancellationToken) -> Result<(), Error> {
+    run::run(config, parts, timing, shutdown).await
 }

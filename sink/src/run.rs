@@ -10,12 +10,11 @@ use crate::intake::{self, Sifted};
 use crate::partition::{Partition, Place};
 use crate::readiness::Readiness;
 use crate::tables::Tables;
-use crate::{Config, Error, Parts, telemetry, upkeep};
+use crate::{Config, Error, Parts, Timing, telemetry, upkeep};
 use event::clock::Clock;
 use event::codec;
 use event::decode::TimeBounds;
 use lake::table::Error as LakeError;
-use lake::upkeep::Pace;
 use log::{Entry, Log, Next, ReadError, Reader};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,13 +33,18 @@ const READER: &str = "sink";
 const ASSIGNMENT_WAIT: Duration = Duration::from_secs(1);
 
 /// See [`crate::run`].
-pub(crate) async fn run(config: Config, parts: Parts, pace: Pace, shutdown: CancellationToken) -> Result<(), Error> {
+pub(crate) async fn run(
+    config: Config,
+    parts: Parts,
+    timing: Timing,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
     telemetry::describe();
     let stop_upkeep = shutdown.child_token();
     let mut upkeep = JoinSet::new();
     let (lake, clock) = (parts.lake.clone(), parts.clock.clone());
-    let Some(mut sink) = Sink::open(&config, parts, &shutdown).await? else { return Ok(()) };
-    upkeep.spawn(upkeep::run(lake, clock, pace, stop_upkeep));
+    let Some(mut sink) = Sink::open(&config, parts, timing.slow, &shutdown).await? else { return Ok(()) };
+    upkeep.spawn(upkeep::run(lake, clock, timing.pace, stop_upkeep));
     sink.drive(&mut upkeep, &shutdown).await
 }
 
@@ -55,6 +59,8 @@ struct Sink {
     draining_since: Option<Instant>,
     buffer: Buffer,
     policy: FlushPolicy,
+    /// See [`Timing::slow`].
+    slow: Duration,
     bounds: TimeBounds,
     clock: Arc<dyn Clock>,
     readiness: Readiness,
@@ -65,7 +71,12 @@ struct Sink {
 
 impl Sink {
     /// Opens tables and log, waiting for them as long as it takes; `None`: told to stop meanwhile.
-    async fn open(config: &Config, parts: Parts, shutdown: &CancellationToken) -> Result<Option<Sink>, Error> {
+    async fn open(
+        config: &Config,
+        parts: Parts,
+        slow: Duration,
+        shutdown: &CancellationToken,
+    ) -> Result<Option<Sink>, Error> {
         let Parts { log, lake, dedup_rows, bounds, clock, report } = parts;
         let mut readiness = Readiness::new(report);
         let mut backoff = Backoff::new(clock.now().cast_unsigned());
@@ -100,6 +111,7 @@ impl Sink {
             draining_since: None,
             buffer: Buffer::default(),
             policy: FlushPolicy::new(config),
+            slow,
             bounds,
             superseded: Backoff::new(clock.now().cast_unsigned().rotate_left(32)),
             clock,

@@ -4,10 +4,6 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// A flush takes a second or two, and an object store's client gives up a try after about 30 s: what takes longer is no
-/// slow answer but none, and the log fills meanwhile.
-pub(crate) const SLOW: Duration = Duration::from_secs(30);
-
 /// Waits for `work` however long it takes; when it takes longer than `slow`, the sink is unready until somebody says
 /// [`Readiness::recovered`]. `what` is a sentence's subject.
 pub(crate) async fn watched<T>(
@@ -32,6 +28,8 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use tokio::sync::oneshot;
 
+    const LONG: Duration = Duration::from_secs(60);
+
     type Told = Arc<Mutex<Vec<Result<(), String>>>>;
 
     fn ready() -> (Told, Readiness) {
@@ -55,7 +53,7 @@ mod tests {
             answer.send(7).unwrap();
         });
         let slow = Duration::from_millis(5);
-        let done = timeout(SLOW, watched(&mut readiness, "a flush", slow, hangs)).await;
+        let done = timeout(LONG, watched(&mut readiness, "a flush", slow, hangs)).await;
         assert_eq!(done, Ok(Ok(7)));
         store.await.unwrap();
         readiness.recovered();
@@ -66,7 +64,7 @@ mod tests {
     #[tokio::test]
     async fn work_that_ends_in_time_is_not_told() {
         let (told, mut readiness) = ready();
-        watched(&mut readiness, "a flush", SLOW, tokio::task::yield_now()).await;
+        watched(&mut readiness, "a flush", LONG, tokio::task::yield_now()).await;
         assert_eq!(told.lock().unwrap().len(), 2, "starting, ready");
     }
 }

@@ -2,7 +2,7 @@
 use super::Sink;
 use crate::partition::Partition;
 use crate::position::{Resume, resume};
-use crate::watch::{SLOW, watched};
+use crate::watch::watched;
 use crate::{Error, telemetry};
 use event::dedup::Window;
 use log::ReadError;
@@ -16,7 +16,7 @@ impl Sink {
     /// Takes the partitions up where the tables say.
     pub(super) async fn resume_all(&mut self, partitions: &[u32]) -> Result<(), Error> {
         loop {
-            match watched(&mut self.readiness, "a look at the tables", SLOW, self.tables.reload()).await {
+            match watched(&mut self.readiness, "a look at the tables", self.slow, self.tables.reload()).await {
                 Ok(()) => break,
                 Err(error) => self.wait_for_lake(error).await?,
             }

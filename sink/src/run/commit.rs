@@ -3,7 +3,7 @@ use super::Sink;
 use crate::buffer::Buffer;
 use crate::flush::{Flush, FlushCommit};
 use crate::partition::Pending;
-use crate::watch::{SLOW, watched};
+use crate::watch::watched;
 use crate::{Error, telemetry};
 use lake::table::Outcome;
 use std::time::Duration;
@@ -17,7 +17,7 @@ impl Sink {
         let began = Instant::now();
         let mut commit = FlushCommit::new(flush, &self.tables)?;
         let outcome = loop {
-            match watched(&mut self.readiness, "a flush", SLOW, commit.advance(&mut self.tables)).await {
+            match watched(&mut self.readiness, "a flush", self.slow, commit.advance(&mut self.tables)).await {
                 Ok(outcome) => break outcome,
                 Err(error) => self.wait_for_lake(error).await?,
             }

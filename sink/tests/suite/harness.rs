@@ -14,7 +14,7 @@ use lake::table::Table;
 use lake::tables::txn_names;
 use lake::upkeep::Pace;
 use log::{Log as _, Record, memory};
-use sink::{Config, Error, Lake, Parts};
+use sink::{Config, Error, Lake, Parts, Timing};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -103,8 +103,8 @@ pub struct Harness {
     pub clock: Arc<TestClock>,
     pub config: Config,
     pub dedup_rows: usize,
-    /// Of upkeep: by default no test sees a pass.
-    pub pace: Pace,
+    /// By default no test sees a pass of upkeep.
+    pub timing: Timing,
 }
 
 impl Harness {
@@ -117,7 +117,7 @@ impl Harness {
             // Only a drain or a full buffer flushes.
             config: Config { flush_age_ms: 3_600_000, ..Config::default() },
             dedup_rows: 1000,
-            pace: Pace { idle: Duration::from_secs(3600), ..Pace::default() },
+            timing: Timing { pace: Pace { idle: Duration::from_secs(3600), ..Pace::default() }, ..Timing::default() },
         }
     }
 
@@ -142,7 +142,7 @@ impl Harness {
             clock: self.clock.clone(),
             report: Arc::new(move |answer| told.lock().unwrap().push(answer)),
         };
-        let task = tokio::spawn(sink::run_at_pace(self.config.clone(), parts, self.pace, shutdown.clone()));
+        let task = tokio::spawn(sink::run_with(self.config.clone(), parts, self.timing, shutdown.clone()));
         Running { task, shutdown, answers }
     }
 

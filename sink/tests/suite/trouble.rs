@@ -3,6 +3,8 @@ use crate::harness::{DATE, Harness, eventually};
 use lake::location::Location;
 use log::ReadError;
 use std::fs;
+use std::process::Command;
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_lake_that_does_not_take_files_is_waited_out_with_what_is_buffered() {
@@ -22,6 +24,31 @@ async fn a_lake_that_does_not_take_files_is_waited_out_with_what_is_buffered() {
     eventually("it is ready again", async || running.ready().is_ok()).await;
     running.stop().await;
     assert_eq!(harness.places().await, [(0, 0, 0, 1), (0, 1, 0, 2)]);
+}
+
+/// In place of the next commit stands a pipe that nobody writes to: who reads it waits.
+#[tokio::test]
+async fn a_store_that_hangs_within_a_flush_is_told() {
+    let mut harness = Harness::new(1);
+    harness.drain().await;
+    harness.config.flush_rows = 1;
+    harness.timing.slow = Duration::from_millis(20);
+    let running = harness.start();
+    eventually("it is ready", async || running.ready().is_ok()).await;
+    let next = harness.events().await.unwrap().version() + 1;
+    let Location::Local(events) = harness.lake().events;
+    let pipe = events.join(format!("_delta_log/{next:020}.json"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    harness.produce(0, &[1]).await;
+    let told = "a flush is under way for more than 20ms";
+    eventually("it is told", async || running.ready().is_err_and(|words| words.contains(told))).await;
+    // Lets the reader go, so that the runtime can end.
+    let writer = fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    fs::remove_file(&pipe).unwrap();
+    drop(writer);
+    eventually("it is ready again", async || running.ready().is_ok()).await;
+    running.stop().await;
+    assert_eq!(harness.ids().await, [1]);
 }
 
 #[tokio::test]

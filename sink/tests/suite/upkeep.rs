@@ -62,7 +62,7 @@ async fn a_missing_file_stops_the_upkeep_of_its_table_but_not_ingestion_and_heal
     fs::rename(&lost, &elsewhere).unwrap();
 
     harness.config.flush_rows = 1;
-    harness.pace =
+    harness.timing.pace =
         Pace { idle: Duration::from_millis(2), busy: Duration::from_millis(2), stopped: Duration::from_millis(20) };
     let running = harness.start();
     eventually("upkeep of events stops", async || gauges.upkeep_stopped("events") == Some(1.0)).await;
