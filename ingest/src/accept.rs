@@ -12,7 +12,9 @@
 use crate::Error;
 use crate::deadline_stream::{DeadlineStream, Deadlines, Turns};
 use crate::edge::Edge;
-use crate::limits::{ACCEPT_PAUSE, HEADER_BYTES_MAX, READ_BUFFER_BYTES_MAX, REFUSAL_TIME_MAX, REFUSALS_MAX};
+use crate::limits::{
+    ACCEPT_PAUSE, CUT_TIME_MAX, HEADER_BYTES_MAX, READ_BUFFER_BYTES_MAX, REFUSAL_TIME_MAX, REFUSALS_MAX,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -35,6 +37,8 @@ pub struct Acceptor {
     places: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
     connections: JoinSet<()>,
+    /// The last accept failed for want of something: said once, not ten times a second.
+    wanting: bool,
 }
 
 impl Acceptor {
@@ -47,6 +51,7 @@ impl Acceptor {
             places: Arc::new(Semaphore::new(places)),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             connections: JoinSet::new(),
+            wanting: false,
         }
     }
 
@@ -74,6 +79,9 @@ impl Acceptor {
     }
 
     fn admit(&mut self, stream: TcpStream) {
+        if std::mem::take(&mut self.wanting) {
+            tracing::info!("connections are accepted again");
+        }
         // Answers are small, and complete when written: waiting for more only adds 40 ms.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "connection was gone before it was served");
@@ -98,12 +106,17 @@ impl Acceptor {
 
     /// Most errors of accept(2) are of one connection that is gone already; without file descriptors or memory we
     /// wait for connections to end.
-    async fn pause(&self, error: io::Error) {
+    async fn pause(&mut self, error: io::Error) {
         if is_of_one_connection(&error) {
             return;
         }
-        self.edge.instruments.refused_because("accept");
-        tracing::warn!(%error, "can't accept connections: raise the limit of open files, or lower ingest.connections_max");
+        self.edge.instruments.refused_because(if is_no_descriptors(&error) { "no-descriptors" } else { "accept" });
+        if !std::mem::replace(&mut self.wanting, true) {
+            tracing::warn!(
+                %error,
+                "can't accept connections: raise the limit of open files, or lower ingest.connections_max"
+            );
+        }
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 
@@ -112,7 +125,8 @@ impl Acceptor {
         let all_ended = async { while self.connections.join_next().await.map(note_panic).is_some() {} };
         if timeout(limit, all_ended).await.is_err() {
             tracing::warn!(connections = self.connections.len(), "connections are cut: their requests took too long");
-            self.connections.shutdown().await;
+            // One in the midst of decoding is left to its end.
+            let _ = timeout(CUT_TIME_MAX, self.connections.shutdown()).await;
         }
     }
 }
@@ -128,6 +142,11 @@ fn note_panic(ended: Result<(), JoinError>) {
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// ENFILE: the machine has no file descriptor left, EMFILE: this process has none (accept(2)).
+fn is_no_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
 }
 
 /// The listener itself is broken: EBADF, EINVAL, ENOTSOCK, EOPNOTSUPP (accept(2)).

@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct Budget {
     max: usize,
     used: AtomicUsize,
+    /// The most that was ever held.
+    #[cfg(test)]
+    peak: AtomicUsize,
 }
 
 /// The budget has not that many bytes left.
@@ -16,7 +19,18 @@ pub struct Exhausted;
 impl Budget {
     /// A budget of `max` bytes.
     pub fn new(max: usize) -> Arc<Self> {
-        Arc::new(Budget { max, used: AtomicUsize::new(0) })
+        Arc::new(Budget {
+            max,
+            used: AtomicUsize::new(0),
+            #[cfg(test)]
+            peak: AtomicUsize::new(0),
+        })
+    }
+
+    /// The most that was ever held at once.
+    #[cfg(test)]
+    pub fn peak(&self) -> usize {
+        self.peak.load(Ordering::Relaxed)
     }
 
     /// An empty reservation.
@@ -37,7 +51,9 @@ impl Reserved {
     pub fn add(&mut self, bytes: usize) -> Result<(), Exhausted> {
         let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.budget.max);
         match self.budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits) {
-            Ok(_) => {
+            Ok(_before) => {
+                #[cfg(test)]
+                self.budget.peak.fetch_max(_before + bytes, Ordering::Relaxed);
                 self.bytes += bytes;
                 Ok(())
             }

@@ -1,5 +1,5 @@
 //! Settings `[ingest]`, and what of them can't work.
-use crate::limits::RATIO_FREE_BYTES;
+use crate::limits::{DRAIN_TIMEOUT_MS_MAX, RATIO_FREE_BYTES};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -32,7 +32,8 @@ pub struct Config {
     pub append_timeout_ms: u64,
     /// Wait at least this long for a batch to fill; 0: batches clock themselves.
     pub linger_ms: u64,
-    /// At shutdown: how long requests under way may take to be answered, before their connections are cut.
+    /// At shutdown: how long requests under way may take to be answered, before their connections are cut. At most
+    /// 12 s, since the last appends come after it, and a node's stop has an end.
     pub drain_timeout_ms: u64,
 }
 
@@ -87,6 +88,13 @@ impl Config {
                 self.bodies_bytes_max
             ));
         }
+        if self.drain_timeout_ms > DRAIN_TIMEOUT_MS_MAX {
+            return Err(format!(
+                "ingest.drain_timeout_ms is {}: the node would stop waiting before the last events are appended; it \
+                 must be at most {DRAIN_TIMEOUT_MS_MAX}",
+                self.drain_timeout_ms
+            ));
+        }
         if self.linger_ms >= self.append_timeout_ms {
             return Err(format!(
                 "ingest.linger_ms ({}) must be below ingest.append_timeout_ms ({}): every request would time out",
@@ -118,5 +126,15 @@ mod tests {
         assert!(refused(Config { events_max: 0, ..Config::default() }).contains("ingest.events_max"));
         assert!(refused(Config { bodies_bytes_max: 1 << 20, ..Config::default() }).contains("bodies_bytes_max"));
         assert!(refused(Config { linger_ms: 10_000, ..Config::default() }).contains("linger_ms"));
+        assert!(refused(Config { drain_timeout_ms: 12_001, ..Config::default() }).contains("drain_timeout_ms"));
+    }
+
+    #[test]
+    fn the_longest_stop_ends_before_the_node_stops_waiting_for_it() {
+        use crate::limits::{ACCEPT_PAUSE, CUT_TIME_MAX, LAST_APPENDS_TIME_MIN};
+        let drained = std::time::Duration::from_millis(DRAIN_TIMEOUT_MS_MAX);
+        let longest = ACCEPT_PAUSE + drained + CUT_TIME_MAX + LAST_APPENDS_TIME_MIN + CUT_TIME_MAX;
+        assert!(longest < std::time::Duration::from_secs(14), "{longest:?}");
+        assert!(Config::default().drain_timeout_ms <= DRAIN_TIMEOUT_MS_MAX);
     }
 }

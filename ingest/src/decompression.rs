@@ -224,6 +224,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn while_bombs_of_every_encoding_are_inflated_no_more_than_a_body_is_held() {
+        let zeros = vec![0; 64 << 20];
+        let each = [
+            (Encoding::Gzip, read(GzipEncoder::new(&zeros[..])).await),
+            (Encoding::Deflate, read(ZlibEncoder::new(&zeros[..])).await),
+            (Encoding::Deflate, read(DeflateEncoder::new(&zeros[..])).await),
+            (Encoding::Zstd, read(ZstdEncoder::new(&zeros[..])).await),
+            (Encoding::Brotli, read(BrotliEncoder::new(&zeros[..])).await),
+        ];
+        for (encoding, bomb) in each {
+            let budget = Budget::new(64 << 20);
+            let bounds = Bounds { ratio_max: usize::MAX, ..BOUNDS };
+            let refused = inflate(encoding, &bomb, bounds, &mut budget.reserve()).await;
+            assert!(matches!(refused, Err(Refused::TooLarge { .. })), "{encoding:?}");
+            // One byte over the bound tells that there is more.
+            let peak = budget.peak();
+            assert!((1..=BOUNDS.bytes_max + 1).contains(&peak), "{encoding:?}: {peak} bytes were held");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_inflated_is_charged_with_its_spare_room() {
+        let compressed = read(GzipEncoder::new(&b"{}".repeat(100_000)[..])).await;
+        let budget = Budget::new(64 << 20);
+        let bounds = Bounds { ratio_max: usize::MAX, ..BOUNDS };
+        let inflated = inflate(Encoding::Gzip, &compressed, bounds, &mut budget.reserve()).await.unwrap();
+        assert!(inflated.capacity() <= budget.peak(), "{} of {}", inflated.capacity(), budget.peak());
+    }
+
+    #[tokio::test]
     async fn a_body_of_a_high_ratio_is_given_up_before_the_limit_of_bytes() {
         let bomb = read(ZstdEncoder::new(&vec![0; 3 << 20][..])).await;
         let limit = (bomb.len() * 100).max(RATIO_FREE_BYTES);

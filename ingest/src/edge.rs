@@ -2,6 +2,7 @@
 use crate::body::Bodies;
 use crate::config::Config;
 use crate::cors;
+use crate::cpu_bound::DecodeTurns;
 use crate::events;
 use crate::instruments::Instruments;
 use crate::partition_worker::Partition;
@@ -26,6 +27,8 @@ pub struct Edge {
     pub config: Config,
     /// Takes bodies in.
     pub bodies: Bodies,
+    /// Large bodies are decoded in turns.
+    pub decode_turns: DecodeTurns,
     /// By number.
     pub partitions: Vec<Arc<Partition>>,
     /// The log.

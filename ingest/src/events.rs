@@ -9,8 +9,9 @@
 use crate::batching::{BatchError, Ticket};
 use crate::body::{Received, overloaded};
 use crate::budget::Reserved;
+use crate::cpu_bound::off_the_runtime;
 use crate::edge::Edge;
-use crate::limits::IDEMPOTENCY_KEY_BYTES_MAX;
+use crate::limits::{IDEMPOTENCY_KEY_BYTES_MAX, INLINE_BYTES_MAX};
 use crate::partition_worker::NoPlace;
 use crate::problem::{Kind, Problem};
 use crate::receipt::{self, Receipt};
@@ -44,6 +45,14 @@ struct Routed<'a> {
     event: ViewEvent<'a>,
 }
 
+/// A body's events, charged to the budget.
+struct Decoded<'a> {
+    /// In order of their partitions, and within one in the order of the body.
+    events: Vec<Routed<'a>>,
+    rejected: Vec<Rejection>,
+    rejected_bytes: usize,
+}
+
 /// What became of a body: its events wait in batches.
 struct Offered {
     tickets: Vec<Ticket>,
@@ -71,10 +80,15 @@ pub async fn post(edge: &Edge, headers: &HeaderMap, body: Incoming) -> Result<Re
 async fn offer(edge: &Edge, headers: &HeaderMap, received: Received, deadline: Instant) -> Result<Offered, Problem> {
     let Received { bytes, mut reserved, .. } = received;
     let received_at = edge.clock.now();
-    let (events, mut rejected) = decode(edge, headers, &bytes, received_at)?;
-    let rejected_bytes = rejected.iter().map(rejection_bytes).sum();
-    let decoded_bytes = events.iter().map(Routed::bytes).sum::<usize>() + rejected_bytes;
-    reserved.add(decoded_bytes).map_err(|_| overloaded())?;
+    let Decoded { events, mut rejected, rejected_bytes } = if bytes.len() > INLINE_BYTES_MAX {
+        let Some(_turn) = edge.decode_turns.take(deadline).await else {
+            let detail = "this node decodes as many large bodies as it has cores for: nothing was taken, try again";
+            return Err(Problem::new(Kind::Overloaded, detail));
+        };
+        off_the_runtime(|| decode(edge, headers, &bytes, received_at, &mut reserved))?
+    } else {
+        decode(edge, headers, &bytes, received_at, &mut reserved)?
+    };
 
     let arrival = Arrival { tenant: TENANT, source: SOURCE, received_at };
     let mut tickets = Vec::new();
@@ -89,13 +103,14 @@ async fn offer(edge: &Edge, headers: &HeaderMap, received: Received, deadline: I
     Ok(Offered { tickets, rejected, reserved })
 }
 
-/// Events in order of their partitions, and within one in the order of the body; and the rejected ones.
+/// Decodes and routes a body, and charges what came of it while its turn lasts.
 fn decode<'a>(
     edge: &Edge,
     headers: &HeaderMap,
     body: &'a [u8],
     received_at: Micros,
-) -> Result<(Vec<Routed<'a>>, Vec<Rejection>), Problem> {
+    reserved: &mut Reserved,
+) -> Result<Decoded<'a>, Problem> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let mut random = || (edge.random_id)();
     let mut context = Context {
@@ -115,8 +130,10 @@ fn decode<'a>(
     let format = Format::detect(content_type, body);
     let rejected = event::decode::decode(format, body, &mut context, &mut accept)
         .map_err(|error| malformed(error, headers, body))?;
+    let rejected_bytes = rejected.iter().map(rejection_bytes).sum::<usize>();
+    reserved.add(events.iter().map(Routed::bytes).sum::<usize>() + rejected_bytes).map_err(|_| overloaded())?;
     events.sort_by_key(|routed| routed.partition);
-    Ok((events, rejected))
+    Ok(Decoded { events, rejected, rejected_bytes })
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {

@@ -104,7 +104,10 @@ fn describe() {
     describe_counter!("playhead_ingest_requests_total", "Requests answered, by status");
     describe_counter!("playhead_ingest_events_total", "Events acknowledged as durable, and events rejected");
     describe_counter!("playhead_ingest_body_bytes_total", Unit::Bytes, "Bytes of bodies as they came over the wire");
-    describe_counter!("playhead_ingest_refused_total", "Requests and connections refused, by the problem's name");
+    describe_counter!(
+        "playhead_ingest_refused_total",
+        "Requests and connections refused, by the problem's name; no-descriptors: the limit of open files"
+    );
     describe_gauge!("playhead_ingest_connections", "Open connections");
     describe_histogram!("playhead_ingest_request_seconds", Unit::Seconds, "From a request's headers to its answer");
     describe_histogram!("playhead_ingest_batch_rows", "Events in a record of the log");

@@ -18,6 +18,7 @@ mod body;
 mod budget;
 mod config;
 mod cors;
+mod cpu_bound;
 mod deadline_stream;
 mod decompression;
 mod edge;
@@ -32,6 +33,7 @@ mod receipt;
 use crate::accept::Acceptor;
 use crate::batching::Bounds;
 use crate::body::Bodies;
+use crate::cpu_bound::DecodeTurns;
 use crate::edge::Edge;
 use crate::instruments::Instruments;
 use crate::partition_worker::{Partition, Worker};
@@ -45,7 +47,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// Tells the node whether this role is ready: `Err` says in words why not.
@@ -92,11 +94,13 @@ pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) -> R
     let address = parts.listener.local_addr().map_err(|error| Error::Listener(error.to_string()))?;
     config.check(address).map_err(Error::Config)?;
     let instruments = Arc::new(Instruments::new());
-    let readiness = Arc::new(Readiness::begin(parts.report));
+    let stall = (Duration::from_millis(config.append_timeout_ms) / 2).max(limits::STALL_TIME_MIN);
+    let readiness = Arc::new(Readiness::begin(parts.report, parts.writer.partitions(), stall));
     let (partitions, mut workers) = start_workers(&config, &parts.writer, &instruments, &readiness);
     let drain_timeout = Duration::from_millis(config.drain_timeout_ms);
     let edge = Arc::new(Edge {
         bodies: Bodies::new(&config),
+        decode_turns: DecodeTurns::of_this_machine(),
         config,
         partitions: partitions.clone(),
         writer: parts.writer,
@@ -111,7 +115,7 @@ pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) -> R
     // The accept loop ends with this future, also when it is dropped.
     let _stop_on_drop = stop.clone().drop_guard();
     let accepting = tokio::spawn(Acceptor::new(edge, stop.clone()).run(parts.listener));
-    let failed = supervise(&mut workers, &readiness, &stop).await;
+    let failed = supervise(&mut workers, &readiness, stall, &stop).await;
     readiness.stop();
     stop.cancel();
     let drained_by = Instant::now() + drain_timeout;
@@ -123,7 +127,8 @@ pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) -> R
     let appended_by = drained_by.max(Instant::now() + limits::LAST_APPENDS_TIME_MIN);
     if timeout_at(appended_by, all_ended(&mut workers)).await.is_err() {
         tracing::warn!("appends are abandoned: the log did not answer in time, and nobody waits for them");
-        workers.shutdown().await;
+        // One in the midst of encoding is left to its end.
+        let _ = timeout(limits::CUT_TIME_MAX, workers.shutdown()).await;
     }
     failed.map_or(accepted, Err)
 }
@@ -156,14 +161,19 @@ fn start_workers(
 }
 
 /// Waits until told to stop (`None`) or until a worker ends, which it never does by itself but in failure.
-async fn supervise(workers: &mut Workers, readiness: &Readiness, stop: &CancellationToken) -> Option<Error> {
-    let mut ticks = interval(limits::UNREADY_TIME / 5);
+async fn supervise(
+    workers: &mut Workers,
+    readiness: &Readiness,
+    stall: Duration,
+    stop: &CancellationToken,
+) -> Option<Error> {
+    let mut ticks = interval((stall / 2).min(limits::UNREADY_TIME / 5));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stop.cancelled() => return None,
             Some(ended) = workers.join_next() => return Some(worker_error(ended)),
-            _ = ticks.tick() => readiness.expire(Instant::now()),
+            _ = ticks.tick() => readiness.review(Instant::now()),
         }
     }
 }

@@ -7,7 +7,8 @@
 //! | idle connections            | `connections_max` 10,000 x 15 KiB (measured, of 5,000 at once)    | 150 MiB   |
 //! | heads on their way          | `connections_max` 10,000 x [`READ_BUFFER_BYTES_MAX`] 32 KiB       | 320 MiB   |
 //! | bodies, and the events that | `bodies_bytes_max`: one budget for all requests; charged as it    | 256 MiB   |
-//! | are decoded from them       | grows, given back once the events stand in batches                |           |
+//! | are decoded from them       | grows, given back once the events stand in batches. Events are    |           |
+//! |                             | charged when decoded: of large bodies that many at once as cores  |           |
 //! | decompressors               | [`INFLATING_MAX`] 8 x 16 MiB (brotli's largest window)            | 128 MiB   |
 //! | batches                     | partitions x ([`BATCHES_WAITING_MAX`] 2 + one that fills + one    | 4 MB a    |
 //! |                             | under way) x `RECORD_BYTES_MAX`                                   | partition |
@@ -63,12 +64,31 @@ pub const CORS_HEADERS_ECHOED_MAX: usize = 32;
 /// Bytes of one echoed header name.
 pub const CORS_HEADER_NAME_BYTES_MAX: usize = 64;
 
+/// Bodies and batches over this many bytes are decoded and encoded off the runtime's threads; those below take about
+/// a millisecond, and moving them would cost as much as it spares.
+pub const INLINE_BYTES_MAX: usize = 128 << 10;
+
 /// After a failed append the edge counts as not ready for this long, unless one succeeds sooner: without requests
-/// nobody would find out that the log is well again.
+/// nobody would find out that the log is well again. Twice as long each time that this proved wrong, up to
+/// [`UNREADY_TIME_MAX`].
 pub const UNREADY_TIME: Duration = Duration::from_secs(5);
+
+/// The longest that an edge without requests counts as not ready: a log that is full for hours costs a request or two
+/// a minute, and one that has room again is used a minute later at most.
+pub const UNREADY_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// No append is called hung before it took this long, however short `append_timeout_ms` is: a slow disk's fsync.
+pub const STALL_TIME_MIN: Duration = Duration::from_millis(100);
 
 /// Pause of the accept loop when the process has no file descriptor or memory left for a connection.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// At shutdown the last batches have at least this long, however long the connections took.
 pub const LAST_APPENDS_TIME_MIN: Duration = Duration::from_secs(1);
+
+/// The longest `drain_timeout_ms`. A node that is told to stop gives the edge 14 s: these, [`ACCEPT_PAUSE`], twice
+/// [`CUT_TIME_MAX`] and [`LAST_APPENDS_TIME_MIN`] are 13.6 s.
+pub const DRAIN_TIMEOUT_MS_MAX: u64 = 12_000;
+
+/// How long a task that is cut at shutdown may take to notice, at the end of what it computes; it is left behind then.
+pub const CUT_TIME_MAX: Duration = Duration::from_millis(250);

@@ -6,9 +6,10 @@
 //! ```
 //! Promise: an outcome says `Ok` only after [`log::Writer::append`] did.
 use crate::batching::{BatchError, Batching, Bounds, Next, Offer, Ticket};
+use crate::cpu_bound::off_the_runtime;
 use crate::instruments::Instruments;
-use crate::limits::EVENTS_PER_LOCK;
-use crate::readiness::Readiness;
+use crate::limits::{EVENTS_PER_LOCK, INLINE_BYTES_MAX};
+use crate::readiness::{Ended, Readiness};
 use event::batch::{Arrival, BatchBuilder};
 use event::codec;
 use event::view_event::ViewEvent;
@@ -66,7 +67,7 @@ impl Partition {
         let mut oversized = Vec::new();
         let mut taken = 0;
         if self.in_line.load(Ordering::Relaxed) == 0 {
-            self.put(arrival, events, &mut taken, tickets, &mut oversized)?;
+            self.put(arrival, events, &mut taken, tickets, &mut oversized).await?;
         }
         if taken < events.len() {
             let waiting = self.put_in_turn(arrival, events, &mut taken, tickets, &mut oversized);
@@ -86,7 +87,7 @@ impl Partition {
         let _in_line = InLine::join(&self.in_line);
         let _turn = self.line.lock().await;
         loop {
-            self.put(arrival, events, taken, tickets, oversized)?;
+            self.put(arrival, events, taken, tickets, oversized).await?;
             if *taken == events.len() {
                 return Ok(());
             }
@@ -94,8 +95,8 @@ impl Partition {
         }
     }
 
-    /// Puts events until there is no room, or all are in; a few under each hold of the lock.
-    fn put(
+    /// Puts events until there is no room, or all are in; lets others go on now and then.
+    async fn put(
         &self,
         arrival: Arrival<'_>,
         events: &[&ViewEvent<'_>],
@@ -103,29 +104,39 @@ impl Partition {
         tickets: &mut Vec<Ticket>,
         oversized: &mut Vec<Oversized>,
     ) -> Result<(), NoPlace> {
-        let mut full = false;
-        while !full && *taken < events.len() {
-            let until = events.len().min(*taken + EVENTS_PER_LOCK);
-            // A panic under the lock left a batch half built: nothing of it may be acknowledged.
-            let mut batching = self.batching.lock().map_err(|_| NoPlace::Stopping)?;
-            let now = Instant::now();
-            while *taken < until {
-                match batching.offer(arrival, events[*taken], now, tickets) {
-                    Offer::Taken => *taken += 1,
-                    Offer::TooLarge { bytes } => {
-                        oversized.push((*taken, bytes));
-                        *taken += 1;
-                    }
-                    Offer::Full => {
-                        full = true;
-                        break;
-                    }
-                    Offer::Closed => return Err(NoPlace::Stopping),
+        // Also when the request goes away half-way: what it has put in is the worker's.
+        let _wake = NotifyOnDrop(&self.work);
+        while self.put_some(arrival, events, taken, tickets, oversized)? && *taken < events.len() {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// Puts a few events under one hold of the lock; false: there is no room.
+    fn put_some(
+        &self,
+        arrival: Arrival<'_>,
+        events: &[&ViewEvent<'_>],
+        taken: &mut usize,
+        tickets: &mut Vec<Ticket>,
+        oversized: &mut Vec<Oversized>,
+    ) -> Result<bool, NoPlace> {
+        let until = events.len().min(*taken + EVENTS_PER_LOCK);
+        // A panic under the lock left a batch half built: nothing of it may be acknowledged.
+        let mut batching = self.batching.lock().map_err(|_| NoPlace::Stopping)?;
+        let now = Instant::now();
+        while *taken < until {
+            match batching.offer(arrival, events[*taken], now, tickets) {
+                Offer::Taken => *taken += 1,
+                Offer::TooLarge { bytes } => {
+                    oversized.push((*taken, bytes));
+                    *taken += 1;
                 }
+                Offer::Full => return Ok(false),
+                Offer::Closed => return Err(NoPlace::Stopping),
             }
         }
-        self.work.notify_one();
-        Ok(())
+        Ok(true)
     }
 
     /// No more events; the worker appends what is there and ends.
@@ -147,6 +158,15 @@ impl Partition {
     fn wake_all(&self) {
         self.work.notify_one();
         self.room.notify_one();
+    }
+}
+
+/// However the putting ends, the worker looks.
+struct NotifyOnDrop<'a>(&'a Notify);
+
+impl Drop for NotifyOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.notify_one();
     }
 }
 
@@ -221,8 +241,27 @@ impl Worker {
     }
 
     async fn append(&self, builder: &mut BatchBuilder) -> Result<u64, BatchError> {
+        self.readiness.began(self.partition.number, Instant::now());
+        let outcome = self.encode_and_append(builder).await;
+        let ended = match &outcome {
+            Ok(_) => Ended::Durable,
+            Err(BatchError::Encode(_) | BatchError::Append(AppendError::TooLarge { .. })) => Ended::OwnFault,
+            Err(BatchError::Append(error)) => Ended::Failed(error.to_string()),
+        };
+        self.readiness.ended(self.partition.number, ended, Instant::now());
+        outcome
+    }
+
+    async fn encode_and_append(&self, builder: &mut BatchBuilder) -> Result<u64, BatchError> {
         let rows = builder.rows();
-        let record = codec::encode(&builder.finish()).map_err(|error| {
+        // Without a turn, unlike decoding: there are no more of these at once than partitions, and bodies that wait to
+        // be decoded must not hold up those that were.
+        let encoded = if builder.encoded_bytes_max() > INLINE_BYTES_MAX {
+            off_the_runtime(|| codec::encode(&builder.finish()))
+        } else {
+            codec::encode(&builder.finish())
+        };
+        let record = encoded.map_err(|error| {
             tracing::error!(partition = self.partition.number, rows, %error, "a batch can't be encoded: its requests get 500");
             BatchError::Encode(error.to_string())
         })?;
@@ -230,12 +269,8 @@ impl Worker {
         let started = Instant::now();
         let outcome = self.writer.append(self.partition.number, record).await;
         self.instruments.appended(started.elapsed());
-        match &outcome {
-            Ok(_) => self.readiness.succeeded(),
-            Err(error @ AppendError::TooLarge { .. }) => {
-                tracing::error!(partition = self.partition.number, rows, %error, "a batch's size was misjudged: its requests get 500");
-            }
-            Err(error) => self.readiness.failed(&error.to_string(), Instant::now()),
+        if let Err(error @ AppendError::TooLarge { .. }) = &outcome {
+            tracing::error!(partition = self.partition.number, rows, %error, "a batch's size was misjudged: its requests get 500");
         }
         outcome.map_err(BatchError::Append)
     }

@@ -45,7 +45,11 @@ impl Answer {
 
 impl Client {
     pub async fn connect(address: SocketAddr) -> Client {
-        Client { stream: TcpStream::connect(address).await.unwrap(), buffer: Vec::new() }
+        Client::over(TcpStream::connect(address).await.unwrap())
+    }
+
+    pub fn over(stream: TcpStream) -> Client {
+        Client { stream, buffer: Vec::new() }
     }
 
     pub async fn send(&mut self, bytes: &[u8]) {

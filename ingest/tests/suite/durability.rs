@@ -116,6 +116,18 @@ async fn a_log_that_hangs_is_503_in_time_and_its_events_may_come_later() {
 }
 
 #[tokio::test]
+async fn a_log_that_hangs_makes_the_edge_unready_until_it_goes_on() {
+    let node = Node::start(quick(), 2).await;
+    node.faults().hold_sync();
+    node.client().await.post(event(1)).await.assert_problem(503, "append-timeout");
+    node.reports(|report| report.as_ref().is_err_and(|words| words.contains("the log hangs"))).await;
+    node.faults().release_sync();
+    node.reports(Result::is_ok).await;
+    assert_eq!(node.client().await.post(event(1)).await.status, 200);
+    assert_eq!(node.reports.lock().unwrap().len(), 3, "ready, hung, ready");
+}
+
+#[tokio::test]
 async fn behind_a_log_that_hangs_memory_is_bounded_and_requests_are_refused() {
     let node = Node::start(quick(), 1).await;
     node.faults().hold_appends();

@@ -64,17 +64,27 @@ pub fn quick() -> Config {
 
 impl Node {
     pub async fn start(config: Config, partitions: u32) -> Node {
+        let ids = AtomicU64::new(1);
+        let random_id = move || u128::from(ids.fetch_add(1, Ordering::Relaxed)).to_be_bytes();
+        Node::start_with(config, partitions, Arc::new(random_id)).await
+    }
+
+    /// `random_id` is called while a body is decoded.
+    pub async fn start_with(
+        config: Config,
+        partitions: u32,
+        random_id: Arc<dyn Fn() -> [u8; 16] + Send + Sync>,
+    ) -> Node {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let log = Log::new("events", partitions, Arc::new(StoppedClock));
         let reports = Arc::new(Mutex::new(Vec::new()));
-        let ids = AtomicU64::new(1);
         let parts = Parts {
             listener,
             writer: log.writer(),
             bounds: BOUNDS,
             clock: Arc::new(StoppedClock),
-            random_id: Arc::new(move || u128::from(ids.fetch_add(1, Ordering::Relaxed)).to_be_bytes()),
+            random_id,
             report: {
                 let reports = reports.clone();
                 Arc::new(move |ready| reports.lock().unwrap().push(ready))
@@ -95,6 +105,17 @@ impl Node {
 
     pub fn faults(&self) -> Faults {
         self.log.faults()
+    }
+
+    /// Waits until the last report satisfies `expected`.
+    pub async fn reports(&self, expected: impl Fn(&Result<(), String>) -> bool) {
+        for _ in 0..500 {
+            if self.reports.lock().unwrap().last().is_some_and(&expected) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        panic!("only this is reported: {:?}", self.reports.lock().unwrap());
     }
 
     /// What `run` returned, once it does.
