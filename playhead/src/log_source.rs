@@ -148,7 +148,7 @@ pub enum LogSource {
 impl LogSource {
     /// Opens the log, or finds the node that owns it.
     pub async fn open(config: &Config, data: &DataDir) -> Result<LogSource, Error> {
-        match crate::storage::open_log(config, data).await {
+        match crate::storage::open_existing_log(config, data).await {
             Ok(log) => Ok(LogSource::Offline(log)),
             Err(log::embedded::OpenError::Owned { .. }) => {
                 let RunningNode { admin, .. } = data.announced().ok_or(Error::Unannounced)?;

@@ -13,15 +13,23 @@ pub const CLUSTER: &str = "embedded";
 
 /// Opens the log of `data` as `config` says, or makes it.
 pub async fn open_log(config: &Config, data: &DataDir) -> Result<Arc<dyn log::Log>, OpenError> {
-    let options = embedded::Options {
+    embedded::open(options(config, data), Arc::new(SystemClock)).await
+}
+
+/// The same for commands that only look: what is not there is not made.
+pub async fn open_existing_log(config: &Config, data: &DataDir) -> Result<Arc<dyn log::Log>, OpenError> {
+    embedded::open_existing(options(config, data), Arc::new(SystemClock)).await
+}
+
+fn options(config: &Config, data: &DataDir) -> embedded::Options {
+    embedded::Options {
         dir: data.log(),
         topic: config.kafka.topic.clone(),
         partitions: config.kafka.partitions,
         disk_bytes_max: config.log.disk_bytes_max,
         retention_ms: config.log.retention_ms,
         readers: vec![SINK_READER.to_owned()],
-    };
-    embedded::open(options, Arc::new(SystemClock)).await
+    }
 }
 
 /// The tables of `data`.
