@@ -76,8 +76,8 @@ impl Store {
     /// is durable when this returns: nothing is read before.
     pub(super) fn open(path: &Path, partitions: u32) -> Result<Self, String> {
         let database = Self::database(path)?;
-        let names = (0..partitions).map(folders::partition_name).chain([folders::META.to_owned()]);
-        for name in names.filter(|name| !database.keyspace_exists(name)) {
+        let mut names = (0..partitions).map(folders::partition_name).chain([folders::META.to_owned()]);
+        if let Some(name) = names.find(|name| !database.keyspace_exists(name)) {
             return Err(format!("keyspace {name} is gone from the database: put the directory back from a copy"));
         }
         let store = Self::keyspaces(database, partitions)?;
