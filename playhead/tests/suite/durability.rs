@@ -4,7 +4,7 @@ use super::node::{self, start_within};
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A traced process is slow.
 const READY_MAX: Duration = Duration::from_secs(90);
@@ -140,13 +140,14 @@ fn a_disk_that_hangs_is_told_by_readiness_and_does_not_hold_up_the_end() {
         node::pause(Duration::from_millis(100));
         node.admin("/readyz").0 == 503
     });
-    let begun = Instant::now();
     node::signal(node.pid(), "TERM");
-    let ended = node.end();
+    node::pause(Duration::from_secs(30));
+    // strace holds what it delays, the dead included. Once it is gone, a node that still waited for its disk would go
+    // on, and stop in order: exit code 0.
     node::signal(hanging.id(), "KILL");
     hanging.wait().unwrap();
+    let ended = node.end();
     assert!(unready, "ready, though nothing can be written");
-    assert!(begun.elapsed() < Duration::from_secs(31), "ended after {:?}", begun.elapsed());
     assert_eq!(ended.code(), Some(2));
 }
 
