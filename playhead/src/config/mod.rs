@@ -228,6 +228,12 @@ mod tests {
     }
 
     #[test]
+    fn what_the_edge_would_refuse_at_its_start_is_refused_before() {
+        let text = failure("[ingest]\nlinger_ms = 20000\n");
+        assert!(text.contains("ingest.linger_ms"), "{text}");
+    }
+
+    #[test]
     fn a_setting_of_a_part_to_come_is_told_from_a_misspelt_one() {
         let text = failure("rollup_defaults = false\n");
         assert!(text.contains("not part of this build yet"), "{text}");
