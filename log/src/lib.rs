@@ -1,4 +1,4 @@
-//! A durable, partitioned log: one trait, several kinds (embedded, memory; Kafka joins them).
+//! A durable, partitioned log: one trait, three kinds (kafka, embedded, memory).
 //!
 //! Promise: what [`Writer::append`] answered with `Ok` is durable, as [`Writer::ack`] says where; a [`Reader`] sees
 //! nothing that is not; offsets of a partition grow by one and are never given twice; nothing is dropped that a named
@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 mod cursor;
 pub mod embedded;
+pub mod kafka;
 pub mod memory;
 mod retention;
 
@@ -82,7 +83,7 @@ pub enum ReadError {
 pub struct Entry {
     /// Partition.
     pub partition: u32,
-    /// Offset, from 0, without gaps in our own logs.
+    /// Offset, from 0; without gaps where [`Log::is_gapless`].
     pub offset: u64,
     /// When the log took it (its own clock, never decreasing within a partition).
     pub timestamp: Micros,
@@ -132,6 +133,10 @@ pub trait Reader: Send {
     async fn bounds(&mut self, partition: u32) -> Result<Range<u64>, ReadError>;
     /// The first offset whose timestamp is at or after `time`; `None`: all are earlier.
     async fn offset_at(&mut self, partition: u32, time: Micros) -> Result<Option<u64>, ReadError>;
+    /// Fingerprint of the record that stands at `offset` now, read afresh from the log; `None`: none does (dropped, not
+    /// yet written, or an offset that no record took). Does not move the reader. By it a log that was made anew under
+    /// a running reader is noticed: offsets alone can't tell.
+    async fn fingerprint_at(&mut self, partition: u32, offset: u64) -> Result<Option<i64>, ReadError>;
     /// This reader needs nothing below `offset` any more; kept across restarts.
     async fn release(&mut self, partition: u32, offset: u64) -> Result<(), ReadError>;
 }
@@ -143,6 +148,12 @@ pub trait Log: Send + Sync {
     fn topic(&self) -> &str;
     /// Names the log for `txn` ids: `embedded`, or Kafka's cluster id.
     fn cluster(&self) -> &str;
+    /// False: some offsets are taken by no record (in Kafka, by the markers of other producers' transactions), so that
+    /// a reader may come upon a record above the next offset and has lost nothing. True: an offset that is missing is a
+    /// lost record.
+    fn is_gapless(&self) -> bool {
+        true
+    }
     /// A writer.
     fn writer(&self) -> Arc<dyn Writer>;
     /// A reader named `name` (`sink`, `processor`: retention waits for these; `None`: a bystander such as tail or audit).

@@ -261,6 +261,14 @@ impl crate::Reader for Reader {
         Ok(self.shared.lock().partition(partition)?.offset_at(time))
     }
 
+    async fn fingerprint_at(&mut self, partition: u32, offset: u64) -> Result<Option<i64>, ReadError> {
+        let storage = self.shared.lock();
+        if !storage.partition(partition)?.bounds().contains(&offset) {
+            return Ok(None);
+        }
+        Ok(Some(storage.entry(partition, offset)?.record.fingerprint()))
+    }
+
     async fn release(&mut self, partition: u32, offset: u64) -> Result<(), ReadError> {
         let Some(name) = &self.name else { return Err(crate::nameless_release()) };
         self.shared.change(|storage| storage.release(name, partition, offset))

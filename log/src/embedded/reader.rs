@@ -168,6 +168,17 @@ impl crate::Reader for Reader {
         self.read(move |core| offset_at(core, partition, time)).await
     }
 
+    async fn fingerprint_at(&mut self, partition: u32, offset: u64) -> Result<Option<i64>, ReadError> {
+        self.core().check(partition)?;
+        let found = self
+            .read(move |core| {
+                let end = core.bounds(partition).end;
+                core.with_store(|store| store.read(partition, offset..end.min(offset + 1), 1))
+            })
+            .await?;
+        Ok(found.first().filter(|entry| entry.offset == offset).map(|entry| entry.record.fingerprint()))
+    }
+
     async fn release(&mut self, partition: u32, offset: u64) -> Result<(), ReadError> {
         let Some(name) = &self.name else { return Err(crate::nameless_release()) };
         self.core().check(partition)?;

@@ -40,7 +40,7 @@ async fn a_record_that_nobody_can_read_is_a_dead_letter_as_a_whole() {
 async fn dying_between_the_two_commits_neither_doubles_nor_loses_a_dead_letter() {
     let harness = Harness::new(1);
     harness.drain().await;
-    let Location::Local(events) = harness.lake().events;
+    let Location::Local(events) = harness.lake().events else { panic!("the harness is local") };
     let obstacle = events.join(format!("event_date={DATE}"));
     fs::write(&obstacle, "a file where a folder belongs").unwrap();
     harness.append(0, ndjson(&format!("{}{BAD}\n", line(1)))).await;

@@ -126,6 +126,9 @@ impl Reader for Member {
     async fn offset_at(&mut self, partition: u32, time: Micros) -> Result<Option<u64>, ReadError> {
         self.reader.offset_at(partition, time).await
     }
+    async fn fingerprint_at(&mut self, partition: u32, offset: u64) -> Result<Option<i64>, ReadError> {
+        self.reader.fingerprint_at(partition, offset).await
+    }
     async fn release(&mut self, partition: u32, offset: u64) -> Result<(), ReadError> {
         self.reader.release(partition, offset).await
     }

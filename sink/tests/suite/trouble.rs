@@ -11,7 +11,7 @@ async fn a_lake_that_does_not_take_files_is_waited_out_with_what_is_buffered() {
     let mut harness = Harness::new(1);
     harness.drain().await;
     harness.config.flush_rows = 1;
-    let Location::Local(events) = harness.lake().events;
+    let Location::Local(events) = harness.lake().events else { panic!("the harness is local") };
     let obstacle = events.join(format!("event_date={DATE}"));
     fs::write(&obstacle, "a file where a folder belongs").unwrap();
     let running = harness.start();
@@ -36,7 +36,7 @@ async fn a_store_that_hangs_within_a_flush_is_told() {
     let running = harness.start();
     eventually("it is ready", async || running.ready().is_ok()).await;
     let next = harness.events().await.unwrap().version() + 1;
-    let Location::Local(events) = harness.lake().events;
+    let Location::Local(events) = harness.lake().events else { panic!("the harness is local") };
     let pipe = events.join(format!("_delta_log/{next:020}.json"));
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     harness.produce(0, &[1]).await;

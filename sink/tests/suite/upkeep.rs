@@ -55,7 +55,7 @@ async fn a_missing_file_stops_the_upkeep_of_its_table_but_not_ingestion_and_heal
         harness.produce(0, &[id]).await;
         harness.drain().await;
     }
-    let Location::Local(folder) = harness.lake().events;
+    let Location::Local(folder) = harness.lake().events else { panic!("the harness is local") };
     let files = harness.events().await.unwrap().files().await.unwrap();
     assert_eq!(files.len(), 8, "as many as a merge takes");
     let (lost, elsewhere) = (folder.join(&files[3].path), harness.dir.path().join("elsewhere"));
