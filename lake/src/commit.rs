@@ -29,8 +29,11 @@ use std::time::{Duration, Instant};
 const RACES_MAX: u32 = 50;
 /// Failures of the store, with the outcome known to be "not committed", before giving up.
 const FAILURES_MAX: u32 = 4;
-/// Reloads tried to learn how a commit ended: with their backoff about 40 s.
+/// Reloads tried to learn how a commit ended: with their backoff about 40 s when each fails at once.
 const RELOADS_MAX: u32 = 12;
+/// No further try of any kind begins later than this. The operation under way then ends within 30 s more (see
+/// `store`): a caller has its answer after 90 s at worst, also when every request hangs.
+const TRIES: Duration = Duration::from_secs(60);
 /// First and longest wait between tries.
 const BACKOFF_MS: (u64, u64) = (10, 5_000);
 /// Commits searched for a file when its commit was begun by an earlier call.
@@ -89,7 +92,7 @@ impl Table {
     /// or of another size, rows would appear or vanish in a rewrite.
     pub async fn commit(&mut self, commit: &Commit) -> Result<Outcome, Error> {
         let started = Instant::now();
-        let outcome = self.compare_and_swap(commit).await;
+        let outcome = self.compare_and_swap(commit, started + TRIES).await;
         if let Ok(Outcome::Committed { .. }) = outcome {
             metrics::histogram!("playhead_lake_commit_seconds", "table" => self.label.clone())
                 .record(started.elapsed().as_secs_f64());
@@ -100,7 +103,7 @@ impl Table {
         outcome
     }
 
-    async fn compare_and_swap(&mut self, commit: &Commit) -> Result<Outcome, Error> {
+    async fn compare_and_swap(&mut self, commit: &Commit, until: Instant) -> Result<Outcome, Error> {
         self.check(commit)?;
         let token = token();
         if !self.stands(commit).await? {
@@ -116,7 +119,7 @@ impl Table {
                 Err(failure @ Error::Unavailable(_)) => failure,
                 Err(stop) => return Err(stop),
             };
-            self.reload_for_outcome(&failure).await?;
+            self.reload_for_outcome(&failure, until).await?;
             if let Some(outcome) = self.found(base, Some(&token), commit).await? {
                 return Ok(outcome);
             }
@@ -129,7 +132,7 @@ impl Table {
             } else {
                 failures += 1
             }
-            if races > RACES_MAX || failures > FAILURES_MAX {
+            if races > RACES_MAX || failures > FAILURES_MAX || Instant::now() >= until {
                 return Err(failure);
             }
             tracing::debug!(table = self.name, races, failures, error = %failure, "the same commit again");
@@ -231,11 +234,11 @@ impl Table {
     }
 
     /// A new snapshot, however long the store takes within bounds: without it nobody knows how the commit ended.
-    async fn reload_for_outcome(&mut self, failure: &Error) -> Result<(), Error> {
+    async fn reload_for_outcome(&mut self, failure: &Error, until: Instant) -> Result<(), Error> {
         let mut tries = 0;
         loop {
             match self.reload().await {
-                Err(Error::Unavailable(reason)) if tries < RELOADS_MAX => {
+                Err(Error::Unavailable(reason)) if tries < RELOADS_MAX && Instant::now() < until => {
                     tracing::warn!(table = self.name, tries, reason, "can't read how a commit ended");
                     tries += 1;
                     backoff(tries + 3).await;

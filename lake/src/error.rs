@@ -51,6 +51,39 @@ impl Error {
     pub(crate) fn broken(table: &str, reason: impl Into<String>) -> Error {
         Error::Broken { table: table.to_owned(), reason: reason.into() }
     }
+
+    /// Passing trouble; with what to do about it, where the store's words tell.
+    fn unavailable(table: &str, reason: &str) -> Error {
+        let advice = advice(reason).map(|advice| format!("; {advice}"));
+        Error::Unavailable(format!("{table}: {reason}{}", advice.unwrap_or_default()))
+    }
+}
+
+/// What an operator can do about an answer of a store, by the store's words in `reason`: on some ways through
+/// delta-rs only the words are left of an error. `None`: nothing but wait.
+pub(crate) fn advice(reason: &str) -> Option<&'static str> {
+    let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
+    if says(&["NoSuchBucket", "specified bucket does not exist", "ContainerNotFound", "bucket was not found"]) {
+        return Some("make the bucket, or correct lake.url");
+    }
+    if says(&["169.254.169.254", "metadata.google.internal"]) {
+        return Some("no credentials were given, and this machine has none of its own: set them in lake.options");
+    }
+    if says(&["RequestTimeTooSkewed"]) {
+        return Some("set this machine's clock");
+    }
+    if says(&["status code: 301", "PermanentRedirect", "incorrectly configured region", "AuthorizationHeaderMalformed"])
+    {
+        return Some("set the bucket's own region in lake.options");
+    }
+    if says(&["status code: 401", "status code: 403", "lacked the necessary privileges", "lacked valid authentication"])
+    {
+        return Some(
+            "access was denied: check the credentials in lake.options, and that they may get, put, list and \
+                     delete below the table",
+        );
+    }
+    None
 }
 
 /// Sorts an error of delta-rs. What nobody can name is passing trouble only if I/O is behind it.
@@ -74,7 +107,7 @@ pub(crate) fn delta(table: &str, doing: &str, error: DeltaTableError) -> Error {
         DeltaTableError::UnsupportedColumnMapping { .. } => Error::incompatible(table, reason),
         DeltaTableError::KernelError(kernel) if !is_passing_text(&kernel.to_string()) => Error::broken(table, reason),
         DeltaTableError::Parquet { source } => parquet_reason(table, reason, source),
-        _ => Error::Unavailable(format!("{table}: {reason}")),
+        _ => Error::unavailable(table, &reason),
     }
 }
 
@@ -86,7 +119,7 @@ pub(crate) fn store(table: &str, doing: &str, error: &object_store::Error, missi
     }
     match (error, missing) {
         (object_store::Error::NotFound { .. }, Missing::Breaks) => Error::broken(table, reason),
-        _ => Error::Unavailable(format!("{table}: {reason}")),
+        _ => Error::unavailable(table, &reason),
     }
 }
 
@@ -110,7 +143,7 @@ fn parquet_reason(table: &str, reason: String, error: &ParquetError) -> Error {
         matches!(cause.downcast_ref::<object_store::Error>(), Some(object_store::Error::NotFound { .. }))
     });
     let io = any_cause(error, |cause| cause.is::<object_store::Error>() || cause.is::<std::io::Error>());
-    if io && !missing { Error::Unavailable(format!("{table}: {reason}")) } else { Error::broken(table, reason) }
+    if io && !missing { Error::unavailable(table, &reason) } else { Error::broken(table, reason) }
 }
 
 /// The kernel turns causes into text on some ways: what speaks of the store or of I/O may pass.
@@ -170,6 +203,23 @@ mod tests {
         assert!(matches!(store("t", "put", &full(), Missing::Breaks), Error::Unavailable(_)));
         assert!(matches!(delta("t", "commit", DeltaTableError::ObjectStore { source: full() }), Error::Unavailable(_)));
         assert!(matches!(parquet("t", "read", &ParquetError::External(Box::new(full()))), Error::Unavailable(_)));
+    }
+
+    #[test]
+    fn what_a_store_refuses_says_what_to_do() {
+        for (words, advised) in [
+            ("Server returned non-2xx status code: 403 Forbidden: <Code>AccessDenied</Code>", "access was denied"),
+            ("Server returned non-2xx status code: 404 Not Found: <Code>NoSuchBucket</Code>", "make the bucket"),
+            ("error sending request for url (http://169.254.169.254/latest/api/token)", "no credentials"),
+            ("status code: 403 Forbidden: <Code>RequestTimeTooSkewed</Code>", "clock"),
+        ] {
+            let Error::Unavailable(reason) = store("t", "put", &generic(std::io::Error::other(words)), Missing::Passes)
+            else {
+                panic!("it may pass")
+            };
+            assert!(reason.contains(advised), "{reason}");
+        }
+        assert_eq!(advice("Server returned non-2xx status code: 503 Service Unavailable: SlowDown"), None);
     }
 
     #[test]

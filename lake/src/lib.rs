@@ -20,6 +20,7 @@ mod file;
 pub mod location;
 mod read;
 mod stats;
+mod store;
 pub mod table;
 pub mod tables;
 pub mod upkeep;

@@ -4,9 +4,9 @@ use crate::table::Table;
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 use bytes::Bytes;
-use futures::StreamExt as _;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path as StorePath;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use parquet::arrow::ProjectionMask;
@@ -22,6 +22,13 @@ const BATCH_ROWS: usize = 8192;
 /// Read from a file's end at once: a footer of 70 columns and a few row groups fits.
 const FOOTER_BYTES: usize = 64 << 10;
 
+/// Bytes of one request at most: one that ends within its time on a slow network too.
+const REQUEST_BYTES_MAX: u64 = 8 << 20;
+/// A gap between two ranges below this is read with them.
+const GAP_BYTES_MAX: u64 = 1 << 20;
+/// Requests for one row group at the same time.
+const REQUESTS_AT_ONCE: usize = 4;
+
 /// One file of the store, for the Parquet reader.
 #[derive(Debug, Clone)]
 pub(crate) struct StoreFile {
@@ -36,7 +43,19 @@ impl AsyncFileReader for StoreFile {
     }
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, ParquetResult<Vec<Bytes>>> {
-        async move { self.store.get_ranges(&self.path, &ranges).await.map_err(external) }.boxed()
+        async move {
+            let requests = requests(&ranges).into_iter().map(|range| {
+                let (store, path) = (self.store.clone(), self.path.clone());
+                async move { Ok((range.start, store.get_range(&path, range).await?)) }
+            });
+            let read: Vec<_> = futures::stream::iter(requests.collect::<Vec<_>>())
+                .buffered(REQUESTS_AT_ONCE)
+                .try_collect()
+                .await
+                .map_err(external)?;
+            ranges.into_iter().map(|range| part(&read, range).ok_or_else(short)).collect()
+        }
+        .boxed()
     }
 
     fn get_metadata<'a>(
@@ -52,6 +71,54 @@ impl AsyncFileReader for StoreFile {
         }
         .boxed()
     }
+}
+
+/// The requests that cover `ranges`, in order: neighbours together, none larger than [`REQUEST_BYTES_MAX`].
+fn requests(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut sorted: Vec<_> = ranges.iter().filter(|range| !range.is_empty()).cloned().collect();
+    sorted.sort_by_key(|range| range.start);
+    let mut spans: Vec<Range<u64>> = Vec::new();
+    for range in sorted {
+        match spans.last_mut() {
+            Some(last) if range.start <= last.end + GAP_BYTES_MAX => last.end = last.end.max(range.end),
+            _ => spans.push(range),
+        }
+    }
+    let cut = |span: Range<u64>| {
+        let starts = (span.start..span.end).step_by(REQUEST_BYTES_MAX as usize);
+        starts.map(move |start| start..span.end.min(start + REQUEST_BYTES_MAX))
+    };
+    spans.into_iter().flat_map(cut).collect()
+}
+
+/// The bytes of `range` out of what was read, by offset; `None` when they are not all there.
+fn part(read: &[(u64, Bytes)], range: Range<u64>) -> Option<Bytes> {
+    if range.is_empty() {
+        return Some(Bytes::new());
+    }
+    let first = read.partition_point(|(start, bytes)| start + bytes.len() as u64 <= range.start);
+    let (start, bytes) = read.get(first).filter(|(start, _)| *start <= range.start)?;
+    let from = (range.start - start) as usize;
+    let wanted = (range.end - range.start) as usize;
+    if from + wanted <= bytes.len() {
+        return Some(bytes.slice(from..from + wanted));
+    }
+    let mut whole = Vec::with_capacity(wanted);
+    whole.extend_from_slice(&bytes[from..]);
+    for (start, bytes) in &read[first + 1..] {
+        if *start != range.start + whole.len() as u64 {
+            return None;
+        }
+        whole.extend_from_slice(&bytes[..bytes.len().min(wanted - whole.len())]);
+        if whole.len() == wanted {
+            return Some(whole.into());
+        }
+    }
+    None
+}
+
+fn short() -> ParquetError {
+    ParquetError::EOF("the store answered with fewer bytes than were asked for".to_owned())
 }
 
 fn external(error: object_store::Error) -> ParquetError {
@@ -130,4 +197,40 @@ pub(crate) fn rows(
             Err(error) => Err(error::parquet(&table, &doing, &error)),
         })
         .boxed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MIB: u64 = 1 << 20;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+        #[test]
+        fn every_range_comes_out_of_bounded_requests(
+            ranges in prop::collection::vec((0..40 * MIB, 0..20 * MIB), 0..6),
+        ) {
+            let ranges: Vec<_> = ranges.into_iter().map(|(start, length)| start..start + length).collect();
+            let byte = |at: u64| (at / 4096) as u8 ^ at as u8;
+            let asked = requests(&ranges);
+            prop_assert!(asked.iter().all(|range| !range.is_empty() && range.end - range.start <= REQUEST_BYTES_MAX));
+            prop_assert!(asked.windows(2).all(|pair| pair[0].end <= pair[1].start));
+            let read: Vec<_> = asked.into_iter().map(|r| (r.start, r.map(byte).collect::<Bytes>())).collect();
+            for range in ranges {
+                let bytes = part(&read, range.clone()).unwrap();
+                prop_assert_eq!(bytes.len() as u64, range.end - range.start);
+                prop_assert!(bytes.iter().zip(range).all(|(held, at)| *held == byte(at)));
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_with_a_hole_is_no_answer() {
+        let read = [(0, Bytes::from_static(b"abc")), (4, Bytes::from_static(b"efg"))];
+        assert_eq!(part(&read, 1..3).unwrap(), "bc");
+        assert_eq!(part(&read, 1..6), None);
+        assert_eq!(part(&read, 5..9), None);
+    }
 }

@@ -11,27 +11,25 @@ pub use crate::commit::{Commit, Outcome, Txn};
 pub use crate::error::Error;
 pub use crate::file::{ActiveFile, DataFile};
 
+mod log;
 mod open;
+mod txns;
 
 use crate::durable::DurableFileSystem;
 use crate::error::{self, Missing};
 use arrow_schema::{Schema, SchemaRef};
 use deltalake_core::DeltaTable;
+use deltalake_core::kernel::LogicalFileView;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoArrow as _;
-use deltalake_core::kernel::{Action, LogicalFileView};
-use deltalake_core::logstore::{LogStoreRef, commit_uri_from_version, get_actions};
+use deltalake_core::logstore::LogStoreRef;
 use deltalake_core::table::state::DeltaTableState;
 use object_store::path::Path as StorePath;
 use object_store::{ObjectStore, ObjectStoreExt as _};
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 /// Delta's property that names the columns with min/max statistics.
 const STATISTICS_COLUMNS: &str = "delta.dataSkippingStatsColumns";
-
-/// Commits whose `txn`s are read one by one at a reload; a snapshot further behind reads them anew when asked.
-const TXN_CATCH_UP_MAX: u64 = 64;
 
 /// What a table is when it is made.
 #[derive(Debug, Clone)]
@@ -60,7 +58,7 @@ pub struct Table {
     pub(crate) statistics_columns: Vec<String>,
     pub(crate) disk: Option<DurableFileSystem>,
     schema: SchemaRef,
-    txns: Mutex<HashMap<String, Option<i64>>>,
+    txns: Mutex<txns::Txns>,
 }
 
 impl Table {
@@ -84,65 +82,6 @@ impl Table {
     /// A table property.
     pub fn property(&self, name: &str) -> Option<String> {
         self.state.metadata().configuration().get(name).cloned()
-    }
-
-    /// The value of a `txn` in the snapshot.
-    pub async fn txn(&self, app: &str) -> Result<Option<i64>, Error> {
-        if let Some(known) = self.known_txns().get(app) {
-            return Ok(*known);
-        }
-        let value = self.state.transaction_version(self.log.as_ref(), app).await;
-        let value = value.map_err(|error| error::delta(&self.name, "read a txn", error))?;
-        self.known_txns().insert(app.to_owned(), value);
-        Ok(value)
-    }
-
-    /// The newest snapshot.
-    ///
-    /// # Errors
-    /// [`Error::Incompatible`] when another writer made the table anew or dropped a column.
-    pub async fn reload(&mut self) -> Result<(), Error> {
-        let mut state = self.state.clone();
-        let updated = state.update(self.log.as_ref(), None).await;
-        updated.map_err(|error| error::delta(&self.name, "read its log", error))?;
-        let (before, after) = (self.version(), state.version());
-        if after < before {
-            return Err(Error::broken(&self.name, format!("its log went back from version {before} to {after}")));
-        }
-        if state.metadata().id() != self.state.metadata().id() {
-            return Err(Error::incompatible(&self.name, "it was deleted and made anew; restart to use the new one"));
-        }
-        if after > before {
-            self.sync_log().await?;
-            self.catch_up_txns(before, after).await?;
-            let schema = arrow_schema(&self.name, &state)?;
-            let old = std::mem::replace(&mut self.schema, schema);
-            self.state = state;
-            self.check_features()?;
-            self.require(&old, &self.partition_columns)?;
-            self.statistics_columns = statistics_columns(&self.state);
-        } else {
-            self.state = state;
-            self.require_log().await?;
-        }
-        Ok(())
-    }
-
-    /// A log without news may be a log that is gone: the kernel doesn't tell the two apart.
-    async fn require_log(&self) -> Result<(), Error> {
-        let newest = commit_uri_from_version(Some(self.version()));
-        match self.store.head(&newest).await {
-            Ok(_) => Ok(()),
-            Err(object_store::Error::NotFound { .. }) => {
-                // Another writer's cleanup may leave a checkpoint alone.
-                let opened = DeltaTableState::try_new(self.log.as_ref(), None).await;
-                opened.map(drop).map_err(|error| {
-                    let reason = format!("commit {} is gone from its log: {error}; restore _delta_log", self.version());
-                    Error::broken(&self.name, reason)
-                })
-            }
-            Err(error) => Err(error::store(&self.name, "look at its log", &error, Missing::Passes)),
-        }
     }
 
     /// All active files.
@@ -208,18 +147,8 @@ impl Table {
         self.state = state;
         let mut known = self.known_txns();
         for txn in txns {
-            known.insert(txn.app.clone(), Some(txn.new));
+            known.set(txn.app.clone(), txn.new);
         }
-    }
-
-    /// The actions of one commit; `None` when log cleanup deleted it.
-    pub(crate) async fn actions(&self, version: u64) -> Result<Option<Vec<Action>>, Error> {
-        let entry = self.log.read_commit_entry(version).await;
-        let Some(bytes) = entry.map_err(|error| error::delta(&self.name, "read a commit", error))? else {
-            return Ok(None);
-        };
-        let actions = get_actions(version, &bytes);
-        actions.map(Some).map_err(|error| error::delta(&self.name, "read a commit", error))
     }
 
     /// Checks that the table has `columns`, each with its type, and is partitioned by `partition_columns`.
@@ -275,42 +204,6 @@ impl Table {
             return Err(Error::incompatible(&self.name, reason));
         }
         Ok(())
-    }
-
-    fn known_txns(&self) -> MutexGuard<'_, HashMap<String, Option<i64>>> {
-        self.txns.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Applies the `txn`s of the commits after `before`, so that none is read from the whole log again.
-    async fn catch_up_txns(&self, before: u64, after: u64) -> Result<(), Error> {
-        let mut moved = HashMap::new();
-        let known = after - before <= TXN_CATCH_UP_MAX && !self.known_txns().is_empty();
-        for version in (before + 1..=after).filter(|_| known) {
-            let Some(actions) = self.actions(version).await? else {
-                self.known_txns().clear();
-                return Ok(());
-            };
-            for action in actions {
-                if let Action::Txn(txn) = action {
-                    moved.insert(txn.app_id, Some(txn.version));
-                }
-            }
-        }
-        let mut txns = self.known_txns();
-        if known {
-            txns.extend(moved)
-        } else {
-            txns.clear()
-        }
-        Ok(())
-    }
-
-    /// What another writer committed is visible before its folder is synced: nothing builds on it until it is.
-    async fn sync_log(&self) -> Result<(), Error> {
-        let Some(disk) = &self.disk else { return Ok(()) };
-        let folder: PathBuf = disk.base().join("_delta_log");
-        let synced = disk.sync_folder(folder).await;
-        synced.map_err(|error| error::store(&self.name, "sync its log", &error, Missing::Passes))
     }
 }
 

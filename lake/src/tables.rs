@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 /// Property: partitions of the log that the table was made for.
 pub const PARTITIONS: &str = "playhead.partitions";
+/// Property: the log that the table was made for, `{cluster}/{topic}`; set by who makes it.
+pub const LOG: &str = "playhead.log";
 /// Property: rows of the dedup window, a partition.
 pub const DEDUP_ROWS: &str = "playhead.dedup.rows";
 /// Property: version of the canonical schema that the table was made with.

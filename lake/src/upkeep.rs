@@ -25,6 +25,8 @@ pub use lease::EPOCH;
 pub use pace::Pace;
 pub use plan::{one_pass, plan};
 
+pub(crate) use checkpoint::last_checkpoint;
+
 use crate::durable::DurableFileSystem;
 use crate::table::{Error, Outcome, Table};
 use lease::{Lease, Standing};

@@ -31,7 +31,8 @@ const GROUP_ROWS_MAX: usize = 1_000_000;
 const GROUP_BYTES_MAX: usize = 128 << 20;
 /// A dictionary page: above it a column falls back to plain values, which costs session_id 14 bytes a row.
 const DICTIONARY_BYTES_MAX: usize = 4 << 20;
-/// Bytes handed from the encoder to the upload at once; object stores want parts of at least 5 MiB.
+/// Bytes handed from the encoder to the upload at once, all but the last of exactly this size: object stores want parts
+/// of at least 5 MiB, some want them equal, and a request of 8 MiB ends within its time on a slow network too.
 const CHUNK_BYTES: usize = 8 << 20;
 /// Chunks between the encoder and the upload.
 const CHUNKS_WAITING: usize = 2;
@@ -86,8 +87,11 @@ impl Table {
             statistics: Statistics::new(&self.statistics_columns),
             chunks: sender,
         };
+        // The name is nobody else's. Over a network a put must be repeatable, since its answer may be lost: it then
+        // writes the same bytes again.
+        let mode = if self.disk.is_some() { PutMode::Create } else { PutMode::Overwrite };
         let encoding = tokio::task::spawn_blocking(move || encoder.encode(pieces));
-        let (encoded, uploaded) = tokio::join!(encoding, upload(self.store.as_ref(), &store_path, receiver));
+        let (encoded, uploaded) = tokio::join!(encoding, upload(self.store.as_ref(), &store_path, receiver, mode));
         let encoded = match encoded {
             Ok(encoded) => encoded,
             Err(error) => return Err(Error::broken(&self.name, format!("encoding {path} stopped: {error}"))),
@@ -243,18 +247,21 @@ impl ChunkWriter {
     }
 
     fn finish(mut self) -> std::io::Result<()> {
-        self.hand_on()?;
+        if !self.buffer.is_empty() {
+            self.hand_on()?;
+        }
         self.send(Chunk::End)
     }
 }
 
 impl Write for ChunkWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= CHUNK_BYTES {
+        let taken = bytes.len().min(CHUNK_BYTES - self.buffer.len());
+        self.buffer.extend_from_slice(&bytes[..taken]);
+        if self.buffer.len() == CHUNK_BYTES {
             self.hand_on()?;
         }
-        Ok(bytes.len())
+        Ok(taken)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -268,39 +275,48 @@ async fn upload(
     store: &dyn ObjectStore,
     path: &StorePath,
     mut chunks: mpsc::Receiver<Chunk>,
+    mode: PutMode,
 ) -> object_store::Result<Option<u64>> {
-    let mut first: Option<Bytes> = None;
-    let mut parts: Option<Box<dyn MultipartUpload>> = None;
+    let Some(Chunk::Bytes(first)) = chunks.recv().await else { return Ok(None) };
+    let second = match chunks.recv().await {
+        Some(Chunk::Bytes(second)) => second,
+        Some(Chunk::End) => {
+            let bytes = first.len() as u64;
+            store.put_opts(path, first.into(), PutOptions { mode, ..PutOptions::default() }).await?;
+            return Ok(Some(bytes));
+        }
+        None => return Ok(None),
+    };
+    let mut parts = store.put_multipart(path).await?;
+    let uploaded = upload_parts(parts.as_mut(), [first, second], &mut chunks).await;
+    if !matches!(uploaded, Ok(Some(_)))
+        && let Err(error) = parts.abort().await
+    {
+        tracing::warn!(path = %path, %error, "parts of an upload stay until the store's own rule deletes them");
+    }
+    uploaded
+}
+
+async fn upload_parts(
+    parts: &mut dyn MultipartUpload,
+    waiting: [Bytes; 2],
+    chunks: &mut mpsc::Receiver<Chunk>,
+) -> object_store::Result<Option<u64>> {
     let mut bytes = 0;
+    for chunk in waiting {
+        bytes += chunk.len() as u64;
+        parts.put_part(chunk.into()).await?;
+    }
     loop {
         match chunks.recv().await {
             Some(Chunk::Bytes(chunk)) => {
                 bytes += chunk.len() as u64;
-                match (&mut parts, first.take()) {
-                    (None, None) => first = Some(chunk),
-                    (None, Some(held)) => {
-                        let started = parts.insert(store.put_multipart(path).await?);
-                        started.put_part(held.into()).await?;
-                        started.put_part(chunk.into()).await?;
-                    }
-                    (Some(parts), _) => parts.put_part(chunk.into()).await?,
-                }
+                parts.put_part(chunk.into()).await?;
             }
             Some(Chunk::End) => break,
-            None => {
-                if let Some(mut parts) = parts {
-                    parts.abort().await?;
-                }
-                return Ok(None);
-            }
+            None => return Ok(None),
         }
     }
-    match parts {
-        Some(mut parts) => parts.complete().await.map(drop)?,
-        None => {
-            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            store.put_opts(path, first.unwrap_or_default().into(), options).await.map(drop)?;
-        }
-    }
+    parts.complete().await?;
     Ok(Some(bytes))
 }

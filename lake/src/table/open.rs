@@ -1,15 +1,22 @@
 //! Opening a table, and making it when there is none.
+//!
+//! What a store refuses at an opening (no access, no such bucket) is refused here in words; once a table is open the
+//! same is passing trouble: it says what to do, and goes on by itself when that was done.
 use super::{Spec, Table, arrow_schema, statistics_columns};
 use crate::error::{self, Error, Missing};
 use crate::location::{Location, Place};
+use crate::store::require_conditional_puts;
+use deltalake_core::DeltaTable;
 use deltalake_core::kernel::StructType;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel as _;
 use deltalake_core::kernel::transaction::CommitProperties;
+use deltalake_core::logstore::{StorageConfig, default_logstore};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::table::state::DeltaTableState;
-use deltalake_core::{DeltaTable, DeltaTableBuilder};
 use futures::StreamExt as _;
 use object_store::ObjectStore;
+use object_store::path::Path as StorePath;
+use object_store::prefix::PrefixStore;
 use std::sync::{Arc, Mutex};
 use url::Url;
 
@@ -18,8 +25,9 @@ impl Table {
     /// more) and keeps its own properties. When two make it at once, the loser opens what the winner made.
     ///
     /// # Errors
-    /// [`Error::Incompatible`] when the table has other columns or is not one we can write; [`Error::Broken`] when
-    /// there are data files but no Delta log.
+    /// [`Error::Incompatible`] when the table has other columns or is not one we can write, when the store refuses us,
+    /// and when it ignores the condition of a put, which commits go by (proven at each call with a small object);
+    /// [`Error::Broken`] when there are data files but no Delta log.
     pub async fn open_or_create(location: &Location, spec: &Spec) -> Result<Table, Error> {
         let Some(place) = location.place(true).await? else {
             unreachable!("a place that is made is there");
@@ -29,31 +37,39 @@ impl Table {
 
     /// The same over any store, rooted at the root of `url`: for other stores, and for tests that let one fail.
     pub async fn open_or_create_with_store(store: Arc<dyn ObjectStore>, url: Url, spec: &Spec) -> Result<Table, Error> {
-        Table::open_or_create_at(Place { url, store, disk: None }, spec).await
+        Table::open_or_create_at(Place::on(store, url), spec).await
     }
 
     /// Opens an existing table to read; `None` if there is none.
     pub async fn open(location: &Location) -> Result<Option<Table>, Error> {
         match location.place(false).await? {
-            Some(place) => Table::open_at(&place).await,
+            Some(place) => Table::open_at(&place).await.map_err(at_opening(&place)),
             None => Ok(None),
         }
     }
 
     async fn open_or_create_at(place: Place, spec: &Spec) -> Result<Table, Error> {
-        if let Some(table) = Table::open_at(&place).await? {
+        Table::found_or_made(&place, spec).await.map_err(at_opening(&place))
+    }
+
+    async fn found_or_made(place: &Place, spec: &Spec) -> Result<Table, Error> {
+        if place.disk.is_none() {
+            let (name, store) = (display_name(&place.url), rooted_at_table(place)?);
+            require_conditional_puts(&name, store.as_ref()).await?;
+        }
+        if let Some(table) = Table::open_at(place).await? {
             table.require(&spec.schema, &spec.partition_columns)?;
             return Ok(table);
         }
-        let created = create(&place, spec).await;
-        match Table::open_at(&place).await? {
+        let created = create(place, spec).await;
+        match Table::open_at(place).await? {
             Some(table) => {
                 table.require(&spec.schema, &spec.partition_columns)?;
                 Ok(table)
             }
             None => match created {
                 Err(error) => Err(error),
-                Ok(()) => Err(Error::broken(place.url.as_str(), "it was made, but it is not there")),
+                Ok(()) => Err(Error::broken(&display_name(&place.url), "it was made, but it is not there")),
             },
         }
     }
@@ -66,9 +82,9 @@ impl Table {
         }
         let delta = handle(place)?;
         let log = delta.log_store();
-        let there = log.is_delta_table_location().await.map_err(|error| error::delta(&name, "look for it", error))?;
-        if !there {
-            return no_table(&name, log.object_store(None).as_ref()).await.map(|()| None);
+        let store = log.object_store(None);
+        if !has_log(&name, store.as_ref()).await? {
+            return no_table(&name, store.as_ref()).await.map(|()| None);
         }
         let state = DeltaTableState::try_new(log.as_ref(), None).await;
         let state = state.map_err(|error| error::delta(&name, "read its log", error))?;
@@ -90,29 +106,61 @@ impl Table {
     }
 }
 
-fn display_name(url: &Url) -> String {
-    match url.to_file_path() {
-        Ok(path) if url.scheme() == "file" => path.display().to_string().trim_end_matches('/').to_owned(),
-        _ => url.to_string(),
+/// What is passing trouble for an open table is none at its opening, where the words of `error` say what to do.
+fn at_opening(place: &Place) -> impl FnOnce(Error) -> Error + use<> {
+    let name = display_name(&place.url);
+    move |error| match error {
+        Error::Unavailable(reason) if error::advice(&reason).is_some() => Error::incompatible(&name, reason),
+        error => error,
     }
 }
 
+fn display_name(url: &Url) -> String {
+    match url.to_file_path() {
+        Ok(path) if url.scheme() == "file" => path.display().to_string().trim_end_matches('/').to_owned(),
+        _ => url.as_str().trim_end_matches('/').to_owned(),
+    }
+}
+
+/// The store as seen from the table.
+fn rooted_at_table(place: &Place) -> Result<Arc<dyn ObjectStore>, Error> {
+    let prefix = StorePath::from_url_path(place.url.path());
+    let prefix = prefix.map_err(|error| Error::incompatible(&display_name(&place.url), error.to_string()))?;
+    Ok(Arc::new(PrefixStore::new(place.store.clone(), prefix)))
+}
+
+/// delta-rs' handle of the table. Its log store puts a commit by one put with a condition, whatever the scheme: no
+/// registry of schemes is asked, so none can hand out one that copies or renames.
 fn handle(place: &Place) -> Result<DeltaTable, Error> {
-    let name = display_name(&place.url);
-    let builder = DeltaTableBuilder::from_url(place.url.clone());
-    let built =
-        builder.and_then(|builder| builder.with_storage_backend(place.store.clone(), place.url.clone()).build());
-    built.map_err(|error| error::delta(&name, "use its location", error))
+    let mut root = place.url.clone();
+    root.set_path(&format!("{}/", place.url.path().trim_end_matches('/')));
+    let store = rooted_at_table(place)?;
+    Ok(DeltaTable::new(default_logstore(store, place.store.clone(), &root, &StorageConfig::default())))
+}
+
+/// Whether a commit or a checkpoint is there. A listing that the store answers with "not found" is no empty one: the
+/// bucket is missing.
+async fn has_log(name: &str, store: &dyn ObjectStore) -> Result<bool, Error> {
+    let mut files = store.list(Some(&StorePath::from("_delta_log")));
+    while let Some(file) = files.next().await {
+        let file = file.map_err(|error| error::store(name, "look for its log", &error, Missing::Passes))?;
+        let held = file.location.filename().is_some_and(|name| {
+            let (version, kind) = name.split_once('.').unwrap_or((name, ""));
+            let known = kind == "json" || kind.starts_with("checkpoint.");
+            version.len() == 20 && version.bytes().all(|b| b.is_ascii_digit()) && known
+        });
+        if held {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A place without a Delta log may be made into a table only if nothing says that it was one.
 async fn no_table(name: &str, store: &dyn ObjectStore) -> Result<(), Error> {
     let mut files = store.list(None);
     while let Some(file) = files.next().await {
-        let file = match file {
-            Err(object_store::Error::NotFound { .. }) => return Ok(()),
-            listed => listed.map_err(|error| error::store(name, "list it", &error, Missing::Passes))?,
-        };
+        let file = file.map_err(|error| error::store(name, "list it", &error, Missing::Passes))?;
         if file.location.as_ref().ends_with(".parquet") {
             let reason = format!(
                 "{} is there, but no commit in _delta_log: the log was lost; restore it, or move the folder away to \

@@ -26,7 +26,7 @@ pub(crate) async fn write_if_due(table: &mut Table, commits: u64) -> Result<Opti
     metrics::histogram!("playhead_lake_checkpoint_seconds", "table" => table.label.clone())
         .record(started.elapsed().as_secs_f64());
     tracing::info!(table = table.name, version, "checkpoint");
-    table.reload().await?;
+    table.update().await?;
     Ok(Some(version))
 }
 
@@ -43,7 +43,7 @@ pub(crate) async fn clean_log(table: &Table) -> Result<(), Error> {
 }
 
 /// Version that `_last_checkpoint` names.
-async fn last_checkpoint(table: &Table) -> Result<Option<u64>, Error> {
+pub(crate) async fn last_checkpoint(table: &Table) -> Result<Option<u64>, Error> {
     let doing = "read _last_checkpoint";
     let read = async { table.store.get(&StorePath::from("_delta_log/_last_checkpoint")).await?.bytes().await };
     let bytes = match read.await {

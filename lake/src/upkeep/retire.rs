@@ -4,8 +4,8 @@
 //! names is never touched, nor one whose rows somebody deleted. The log forgets a removed file after `delta.deletedFileRetentionDuration`, so that must be longer.
 use crate::error::{self, Error};
 use crate::table::Table;
-use futures::TryStreamExt as _;
-use object_store::ObjectStoreExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::ObjectStore as _;
 use std::collections::HashSet;
 
 /// Files deleted in one pass at most.
@@ -34,14 +34,18 @@ impl Retired {
         }
         old.sort();
         let active: HashSet<String> = table.views().map(|view| view.path().into_owned()).collect();
-        let mut deleted = 0;
         let rest = old.get(FILES_MAX).map(|(at, _)| *at);
-        for (_, path) in old.into_iter().take(FILES_MAX).filter(|(_, path)| !active.contains(path)) {
-            match table.store.delete(&table.store_path(&path)?).await {
-                Ok(()) => deleted += 1,
+        let due = old.into_iter().take(FILES_MAX).filter(|(_, path)| !active.contains(path));
+        let paths = due.map(|(_, path)| table.store_path(&path)).collect::<Result<Vec<_>, _>>()?;
+        // In one request for many files, where the store can.
+        let mut deletions = table.store.delete_stream(futures::stream::iter(paths.into_iter().map(Ok)).boxed());
+        let mut deleted = 0;
+        while let Some(deletion) = deletions.next().await {
+            match deletion {
+                Ok(_) => deleted += 1,
                 Err(object_store::Error::NotFound { .. }) => {}
                 Err(error) => {
-                    tracing::warn!(table = table.name, path, %error, "a merged file can't be deleted yet");
+                    tracing::warn!(table = table.name, %error, "merged files can't be deleted yet");
                     return Ok(deleted);
                 }
             }

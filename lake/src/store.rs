@@ -1,0 +1,202 @@
+//! Object stores: made from a URL and options by object_store's own builders, with bounded waits.
+//!
+//! What a table needs of a store is little: a put that fails when the name is taken (the commit), reads and listings
+//! that see every put that returned (S3, GCS and Azure do). No copy, no rename, no lock table, no SDK.
+//!
+//! ## How long a request may take
+//! | what | bound |
+//! |---|---|
+//! | connect | 5 s |
+//! | one request, body included | 15 s (option `timeout`) |
+//! | one operation, all its tries | begun within 15 s, at most 3 tries more: ends within 30 s |
+//!
+//! Uploads and reads go in pieces of 8 MiB, so 15 s is enough from 0.6 MB/s on; a slower network needs a longer
+//! `timeout`. An operation ends about when the sink tells that it is not ready (30 s), so that what failed is in its
+//! words. A put that must not be done twice (the commit) is not sent again after a timeout: how it ended is read from
+//! the log.
+//!
+//! Environment: credentials and region as usual for each provider (`AWS_...`, `GOOGLE_...`, `AZURE_...`). Options win;
+//! with an access key among them no variable is read, so that the key of one is never used with the token of another.
+mod commits;
+mod probe;
+mod remote;
+
+pub(crate) use probe::require_conditional_puts;
+pub(crate) use remote::Remote;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use url::Url;
+
+/// One request, from its connect to the end of its answer.
+const REQUEST: &str = "15s";
+/// Connecting alone.
+const CONNECT: &str = "5s";
+/// No further try begins later than this.
+const TRIES: Duration = Duration::from_secs(15);
+/// Tries after the first one.
+const RETRIES_MAX: usize = 3;
+
+/// Whose store it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Provider {
+    S3,
+    Gcs,
+    Azure,
+}
+
+impl Provider {
+    pub(crate) fn of(url: &Url) -> Option<Provider> {
+        match url.scheme() {
+            "s3" | "s3a" => Some(Provider::S3),
+            "gs" => Some(Provider::Gcs),
+            "az" | "abfs" | "abfss" => Some(Provider::Azure),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Provider::S3 => "S3 (such as aws_endpoint, aws_region, aws_access_key_id, aws_secret_access_key)",
+            Provider::Gcs => "Google Cloud Storage (such as google_service_account, google_base_url)",
+            Provider::Azure => "Azure (such as azure_storage_account_name, azure_storage_account_key)",
+        }
+    }
+
+    /// What an option is to the provider; `None` if it has none of that name.
+    fn option(self, name: &str) -> Option<Named> {
+        let name = name.to_ascii_lowercase();
+        match self {
+            Provider::S3 => Some(match name.parse().ok()? {
+                AmazonS3ConfigKey::Bucket => Named::Bucket,
+                AmazonS3ConfigKey::ConditionalPut => Named::ConditionalPut,
+                AmazonS3ConfigKey::Client(key) => Named::Client(key),
+                _ => Named::Other,
+            }),
+            Provider::Gcs => Some(match name.parse().ok()? {
+                GoogleConfigKey::Bucket => Named::Bucket,
+                GoogleConfigKey::Client(key) => Named::Client(key),
+                _ => Named::Other,
+            }),
+            Provider::Azure => Some(match name.parse().ok()? {
+                AzureConfigKey::ContainerName => Named::Bucket,
+                AzureConfigKey::Client(key) => Named::Client(key),
+                _ => Named::Other,
+            }),
+        }
+    }
+}
+
+/// Options that are looked at before the builder gets them.
+enum Named {
+    Bucket,
+    ConditionalPut,
+    Client(ClientConfigKey),
+    Other,
+}
+
+/// Whether `provider` has these options, without a connection. `Err`: which it has not, or must not have; no value
+/// that may be a secret is in it.
+pub(crate) fn check_options(provider: Provider, options: &BTreeMap<String, String>) -> Result<(), String> {
+    for (name, value) in options {
+        match provider.option(name) {
+            None => return Err(format!("{name} is no option of {}", provider.name())),
+            Some(Named::Bucket) => return Err(format!("{name}: the URL names the bucket, leave the option out")),
+            Some(Named::ConditionalPut) if value.trim() != "etag" => return Err(NOT_CONDITIONAL.to_owned()),
+            Some(Named::Client(ClientConfigKey::Timeout | ClientConfigKey::ConnectTimeout)) => {
+                let seconds = value.trim().strip_suffix('s').and_then(|seconds| seconds.trim().parse::<u32>().ok());
+                if !seconds.is_some_and(|seconds| (1..=600).contains(&seconds)) {
+                    return Err(format!("{name} = {value:?} is no time from \"1s\" to \"600s\""));
+                }
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+const NOT_CONDITIONAL: &str = "conditional puts must not be disabled: two writers would overwrite each other's commits";
+
+/// The store of `url`, rooted at its bucket. Connects to nothing.
+pub(crate) fn open(url: &Url, options: &BTreeMap<String, String>) -> Result<Arc<dyn ObjectStore>, String> {
+    let Some(provider) = Provider::of(url) else {
+        return Err(format!("{}: is no store that tables can live on", url.scheme()));
+    };
+    check_options(provider, options)?;
+    match provider {
+        Provider::S3 => s3(url, options),
+        Provider::Gcs => gcs(url, options),
+        Provider::Azure => azure(url, options),
+    }
+}
+
+/// Our bounds, then the options: the later one wins.
+fn settings(options: &BTreeMap<String, String>) -> impl Iterator<Item = (String, String)> + '_ {
+    let ours = [("timeout", REQUEST), ("connect_timeout", CONNECT)];
+    let ours = ours.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    ours.chain(options.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())))
+}
+
+fn retry() -> RetryConfig {
+    let backoff =
+        BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(2), base: 2.0 };
+    RetryConfig { backoff, max_retries: RETRIES_MAX, retry_timeout: TRIES }
+}
+
+fn s3(url: &Url, options: &BTreeMap<String, String>) -> Result<Arc<dyn ObjectStore>, String> {
+    let alone =
+        options.keys().any(|name| name.to_ascii_lowercase().parse().ok() == Some(AmazonS3ConfigKey::AccessKeyId));
+    let mut builder = if alone { AmazonS3Builder::new() } else { AmazonS3Builder::from_env() };
+    for (name, value) in settings(options) {
+        match name.parse().map_err(|error: object_store::Error| format!("{name}: {error}"))? {
+            // Where both are set the variable AWS_ENDPOINT_URL_S3 would win over the option.
+            AmazonS3ConfigKey::Endpoint => {
+                builder = builder.with_config(AmazonS3ConfigKey::Endpoint, value.clone());
+                builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, value);
+            }
+            // The builder takes this one only while no region is known, so AWS_REGION would win over it.
+            AmazonS3ConfigKey::DefaultRegion => builder = builder.with_config(AmazonS3ConfigKey::Region, value),
+            key => builder = builder.with_config(key, value),
+        }
+    }
+    let set = |key: AmazonS3ConfigKey| builder.get_config_value(&key);
+    if set(AmazonS3ConfigKey::ConditionalPut).is_some_and(|value| value.trim() != "etag") {
+        return Err(NOT_CONDITIONAL.to_owned());
+    }
+    let endpoint = set(AmazonS3ConfigKey::S3Endpoint).or_else(|| set(AmazonS3ConfigKey::Endpoint));
+    let http = set(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp)).is_some_and(|value| value == "true");
+    if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) && !http {
+        return Err("its endpoint is http://, without encryption: if that is meant, set the option aws_allow_http = \
+                    \"true\""
+            .to_owned());
+    }
+    let built = builder.with_url(url.as_str()).with_retry(retry()).build();
+    built.map(|store| Arc::new(store) as _).map_err(|error| error.to_string())
+}
+
+fn gcs(url: &Url, options: &BTreeMap<String, String>) -> Result<Arc<dyn ObjectStore>, String> {
+    let mut builder = GoogleCloudStorageBuilder::from_env();
+    for (name, value) in settings(options) {
+        builder =
+            builder.with_config(name.parse().map_err(|error: object_store::Error| format!("{name}: {error}"))?, value);
+    }
+    let built = builder.with_url(url.as_str()).with_retry(retry()).build();
+    built.map(|store| Arc::new(store) as _).map_err(|error| error.to_string())
+}
+
+fn azure(url: &Url, options: &BTreeMap<String, String>) -> Result<Arc<dyn ObjectStore>, String> {
+    let key = |name: &str| name.to_ascii_lowercase().parse::<AzureConfigKey>().ok();
+    let alone = options.keys().any(|name| key(name) == Some(AzureConfigKey::AccessKey));
+    let mut builder = if alone { MicrosoftAzureBuilder::new() } else { MicrosoftAzureBuilder::from_env() };
+    for (name, value) in settings(options) {
+        builder =
+            builder.with_config(name.parse().map_err(|error: object_store::Error| format!("{name}: {error}"))?, value);
+    }
+    let built = builder.with_url(url.as_str()).with_retry(retry()).build();
+    built.map(|store| Arc::new(store) as _).map_err(|error| error.to_string())
+}
