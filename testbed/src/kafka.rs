@@ -215,7 +215,7 @@ fn java(options: &[&str]) -> Command {
 
 fn spawn(dir: &Path) -> Process {
     // Without the list of all settings, thrice.
-    let mut command = java(&["-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaConfig=warn"]);
+    let mut command = java(&["-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config=warn"]);
     command.arg("kafka.Kafka").arg(dir.join("server.properties"));
     Process::start(command, dir.join("output"))
 }

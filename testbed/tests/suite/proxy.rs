@@ -27,6 +27,11 @@ fn server() -> (SocketAddr, Receiver<String>) {
     (at, requests)
 }
 
+/// The next request that the server saw.
+fn arrived(requests: &Receiver<String>) -> String {
+    requests.recv_timeout(Duration::from_secs(60)).expect("the server sees the request")
+}
+
 /// Of a request whose body ends with a full stop.
 fn whole_request(stream: &mut TcpStream) -> String {
     let mut request = Vec::new();
@@ -56,7 +61,7 @@ fn without_an_order_requests_and_answers_go_through_unchanged() {
     let proxy = Proxy::before(&format!("http://{at}"));
     let answer = put(&proxy, "/lake/a%20b?x=1%2F2");
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\necho"), "{answer}");
-    let request = requests.recv().unwrap();
+    let request = arrived(&requests);
     assert!(request.starts_with("PUT /lake/a%20b?x=1%2F2 HTTP/1.1\r\n"), "{request}");
     assert!(request.ends_with("\r\n\r\nbody."), "{request}");
     for header in ["host: signed.example:1", "x-amz-date: today", "if-none-match: *", "content-length: 5"] {
@@ -89,10 +94,10 @@ fn a_lost_answer_is_of_a_request_that_the_server_took() {
     let proxy = Proxy::before(&format!("http://{at}"));
     proxy.fail("*", "", 1, Fault::LoseAnswer);
     assert_eq!(put(&proxy, "/lake/x"), "");
-    assert!(requests.recv().unwrap().starts_with("PUT /lake/x "));
+    assert!(arrived(&requests).starts_with("PUT /lake/x "));
     proxy.fail("*", "", 1, Fault::HangAfter(Duration::from_millis(50)));
     assert_eq!(put(&proxy, "/lake/y"), "");
-    assert!(requests.recv().unwrap().starts_with("PUT /lake/y "));
+    assert!(arrived(&requests).starts_with("PUT /lake/y "));
 }
 
 #[test]
@@ -106,7 +111,7 @@ fn a_delayed_request_arrives_though_its_client_has_given_up() {
         std::thread::yield_now();
     }
     drop(stream);
-    assert!(requests.recv_timeout(Duration::from_secs(60)).unwrap().starts_with("PUT /late "));
+    assert!(arrived(&requests).starts_with("PUT /late "));
 }
 
 #[test]
