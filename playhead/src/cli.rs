@@ -43,9 +43,15 @@ pub struct Common {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Take events and bring them to the lake: all roles in one process, over the embedded log.
+    /// Take events and bring them to the lake: all roles in one process, over the embedded log (or Kafka).
     #[command(after_help = UP_HELP)]
-    Up(Up),
+    Up(Serve),
+    /// Take events and append them to Kafka: one role, as many processes as wanted.
+    #[command(after_help = INGEST_HELP)]
+    Ingest(Serve),
+    /// Bring Kafka's records to the lake: one role, as many processes as wanted; they share the partitions.
+    #[command(after_help = SINK_HELP)]
+    Sink(Sink),
     /// Put load on an event collector and measure it: open loop, latencies from when a request was due.
     #[command(after_help = LOAD_HELP)]
     Load(Load),
@@ -56,7 +62,7 @@ pub enum Command {
     Audit(Audit),
     /// Print events from the log as JSON, one a line, as they come.
     Tail(Tail),
-    /// Show how far log and lake are, and whether the node runs and is ready.
+    /// Show how far log and lake are, and whether the node that owns the log runs and is ready.
     Status,
     /// Check or print the configuration.
     Config {
@@ -73,20 +79,49 @@ pub enum Command {
 
 const UP_HELP: &str = "\
 SIGTERM and Ctrl-C: stop accepting, answer what was accepted, bring it to the lake, exit (within 30 s).
-SIGKILL is safe at any moment: what was acknowledged is on disk and reaches the lake after the next start.
+SIGKILL is safe at any moment: what was acknowledged is durable and reaches the lake after the next start.
 
 Addresses: events go to --listen; /healthz, /readyz and /metrics are on --admin. Port 0 takes a free one; with --json
-the first line says which.";
+the first line, which comes when it is ready, says which.";
 
-/// Options of `up`.
+const INGEST_HELP: &str = "\
+Example:
+  PLAYHEAD_KAFKA__BROKERS=kafka:9092 playhead ingest --listen 0.0.0.0:8080      (with ingest.allow_anonymous = true)
+
+Needs kafka.brokers, and no data directory. While Kafka does not answer, /readyz on --admin says so, and events are not
+listened for. SIGTERM and Ctrl-C: stop accepting, answer what was accepted, exit (within 30 s).";
+
+const SINK_HELP: &str = "\
+Example:
+  PLAYHEAD_KAFKA__BROKERS=kafka:9092 PLAYHEAD_LAKE__URL=s3://lake/media playhead sink
+
+Needs kafka.brokers. Sinks of one lake share the topic's partitions, as one consumer group (kafka.group_id); a further
+one than there are partitions waits for its turn. SIGTERM and Ctrl-C: bring what is in the log to the lake, leave the
+group, exit (within 30 s). SIGKILL is safe at any moment: another sink goes on from what the lake has.";
+
+/// Options of `up` and `ingest`.
 #[derive(Debug, Clone, Args, Default)]
-pub struct Up {
+pub struct Serve {
     /// Address that takes events [default: ingest.listen, 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
     /// Address of health, readiness and metrics [default: admin.listen, 127.0.0.1:8081].
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<SocketAddr>,
+}
+
+/// Options of `sink`.
+#[derive(Debug, Clone, Args, Default)]
+pub struct Sink {
+    /// Address of health, readiness and metrics [default: admin.listen, 127.0.0.1:8081].
+    #[arg(long, value_name = "ADDR")]
+    pub admin: Option<SocketAddr>,
+}
+
+impl From<Sink> for Serve {
+    fn from(sink: Sink) -> Self {
+        Serve { listen: None, admin: sink.admin }
+    }
 }
 
 const LOAD_HELP: &str = "\
@@ -165,7 +200,8 @@ const AUDIT_HELP: &str = "\
 Checks, for each partition: offsets without gap or repeat (duplicates dropped and dead letters counted), the table's
 positions against its files, each (tenant, event_id) once, every file there and of the size that the table says; and
 for each record that the log still holds, that its rows are in the lake. With --acked: every id of the file is there.
-Runs beside `playhead up` (through its admin address) or offline.";
+Runs beside `playhead up` (through its admin address) or offline. Over Kafka it reads the topic itself, from anywhere
+that reaches brokers and lake; offsets that no record took (markers of transactions) are not called gaps.";
 
 /// Options of `audit`.
 #[derive(Debug, Clone, Args, Default)]
@@ -173,7 +209,7 @@ pub struct Audit {
     /// Ids that must be in the lake, one UUID a line, as `playhead load --acked` writes them.
     #[arg(long, value_name = "FILE")]
     pub acked: Option<PathBuf>,
-    /// Beside a running node: wait this long for the lake to reach the log's end as of now.
+    /// Beside a running node, and over Kafka: wait this long for the lake to reach the log's end as of now.
     #[arg(long, default_value_t = 60)]
     pub wait_s: u64,
 }

@@ -2,9 +2,13 @@
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{self, AtomicU64};
 
 /// Version of the layout of `DATA`. A newer one is refused in words, never misread.
 const LAYOUT_VERSION: u32 = 1;
+
+/// Tells attempts of this process apart.
+static CREATIONS: AtomicU64 = AtomicU64::new(0);
 
 /// Folders above `DATA` whose entries are synced when it is made.
 const FOLDERS_SYNCED: usize = 8;
@@ -64,9 +68,14 @@ pub struct RunningNode {
 }
 
 impl DataDir {
+    /// The directory by name, whether it is there or not: for who only needs to know its folders.
+    pub fn named(root: &Path) -> DataDir {
+        DataDir { root: root.to_path_buf() }
+    }
+
     /// The directory, which must be one of ours already.
     pub fn open(root: &Path) -> Result<DataDir, Error> {
-        let dir = DataDir { root: root.to_path_buf() };
+        let dir = DataDir::named(root);
         match std::fs::read_to_string(dir.version_file()) {
             Ok(text) => dir.check_version(&text).map(|()| dir),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -76,24 +85,33 @@ impl DataDir {
         }
     }
 
-    /// The directory, made when it is absent or empty.
+    /// The directory, made when it is absent or empty. Several processes may do so at once (sinks with one lake).
     pub fn open_or_create(root: &Path) -> Result<DataDir, Error> {
         match DataDir::open(root) {
             Err(Error::Absent(_)) => {}
             opened => return opened,
         }
-        let dir = DataDir { root: root.to_path_buf() };
+        match DataDir::create(root) {
+            // Another process may have made it meanwhile: then what is there is its work.
+            Err(error) => DataDir::open(root).map_err(|_| error),
+            made => made,
+        }
+    }
+
+    fn create(root: &Path) -> Result<DataDir, Error> {
+        let dir = DataDir::named(root);
         let io = |error| Error::Io(root.display().to_string(), error);
         create_durably(root).map_err(io)?;
         // Written aside and renamed, so that a kill leaves no empty VERSION. Its leftover is nobody else's file, and
         // neither is what a fresh ext4 volume comes with.
-        let aside = root.join("VERSION.new");
-        let harmless = [aside.clone(), root.join("lost+found")];
         for entry in std::fs::read_dir(root).map_err(io)? {
-            if !harmless.contains(&entry.map_err(io)?.path()) {
+            let name = entry.map_err(io)?.file_name();
+            if name != "lost+found" && !name.to_string_lossy().starts_with("VERSION.new") {
                 return Err(Error::Foreign(root.display().to_string()));
             }
         }
+        let turn = CREATIONS.fetch_add(1, atomic::Ordering::Relaxed);
+        let aside = root.join(format!("VERSION.new.{}.{turn}", std::process::id()));
         std::fs::write(&aside, format!("{LAYOUT_VERSION}\n")).map_err(io)?;
         sync(&aside).and_then(|()| std::fs::rename(&aside, dir.version_file())).map_err(io)?;
         // The version must be there before anything it describes.
@@ -121,9 +139,9 @@ impl DataDir {
         self.root.join("log")
     }
 
-    /// `DATA/lake/NAME`: a table.
-    pub fn table(&self, name: &str) -> PathBuf {
-        self.root.join("lake").join(name)
+    /// `DATA/lake`: the tables, where `lake.url` names no other place.
+    pub fn lake(&self) -> PathBuf {
+        self.root.join("lake")
     }
 
     fn node_file(&self) -> PathBuf {
@@ -194,6 +212,17 @@ mod tests {
         std::fs::write(temp.path().join("thesis.tex"), "x").unwrap();
         assert!(matches!(DataDir::open_or_create(temp.path()), Err(Error::Foreign(_))));
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn processes_that_make_it_at_once_all_have_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().join("data");
+        std::thread::scope(|scope| {
+            let makers: Vec<_> = (0..8).map(|_| scope.spawn(|| DataDir::open_or_create(&root).map(drop))).collect();
+            makers.into_iter().for_each(|maker| maker.join().unwrap().unwrap());
+        });
+        DataDir::open(&root).unwrap();
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! ```text
 //! commands/   one file a command: parses nothing, prints everything
 //! config/     the one typed configuration, from TOML and the environment
+//! storage/    which log and which tables the configuration means
 //! node/       the roles of this process, wired to one log and one lake, with the admin server beside them
+//! log_source/ the log for commands that only look
 //! audit/      proves from the outside that the lake is what the log says
 //! ```
 use clap::Parser;
@@ -19,6 +21,7 @@ mod data_dir;
 mod log_source;
 mod node;
 mod outcome;
+mod roles;
 mod storage;
 mod terminal;
 

@@ -28,18 +28,22 @@ pub async fn compare(
     for partition in &mut partitions {
         let mut position = partition.log_start;
         let end = partition.log_end;
-        while position < end {
+        'records: while position < end {
             let entries = log.read(partition.partition, position).await?;
             if entries.is_empty() {
                 break;
             }
-            for entry in entries.into_iter().filter(|entry| entry.offset < end) {
+            for entry in entries {
+                // Written since the audit began.
+                if entry.offset >= end {
+                    break 'records;
+                }
                 if first_pass {
-                    count(&entry, position, partition, verdicts);
+                    count(&entry, position, log.is_gapless(), partition, verdicts);
                 }
                 position = entry.offset + 1;
                 let place = codec::Place {
-                    topic: &config.kafka.topic,
+                    topic: log.topic(),
                     partition: entry.partition,
                     offset: entry.offset,
                     timestamp: entry.timestamp,
@@ -58,7 +62,9 @@ pub async fn compare(
                 }
             }
         }
-        if first_pass && position < end {
+        if first_pass && position < end && !log.is_gapless() {
+            partition.offsets_unused += end - position;
+        } else if first_pass && position < end {
             verdicts.lack(format!(
                 "partition {}: the log said it goes to {}, and ends at {position}",
                 partition.partition, partition.log_end
@@ -82,10 +88,12 @@ impl Verdicts {
     }
 }
 
-/// Offsets follow each other without a hole.
-fn count(entry: &Entry, expected: u64, partition: &mut Partition, verdicts: &mut Verdicts) {
+/// Offsets follow each other, without a hole unless it is none in this log.
+fn count(entry: &Entry, expected: u64, gapless: bool, partition: &mut Partition, verdicts: &mut Verdicts) {
     partition.records_compared += 1;
-    if entry.offset != expected {
+    if entry.offset > expected && !gapless {
+        partition.offsets_unused += entry.offset - expected;
+    } else if entry.offset != expected {
         partition.offsets_missing += entry.offset.abs_diff(expected);
         verdicts.lack(format!(
             "partition {}: after offset {expected} the log goes on at {}",

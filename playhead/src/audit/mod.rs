@@ -10,7 +10,6 @@
 use crate::config::Config;
 use crate::log_source::LogSource;
 use crate::outcome::Error;
-use crate::storage::CLUSTER;
 use lake::table::Table;
 use lake::tables::{TxnNames, txn_names};
 use ledger::{Ledger, Verdicts};
@@ -85,6 +84,8 @@ pub struct Partition {
     pub records_compared: u64,
     /// Offsets missing within the log.
     pub offsets_missing: u64,
+    /// Offsets that no record took, where that is no fault: in Kafka markers of transactions have some.
+    pub offsets_unused: u64,
 }
 
 impl Report {
@@ -110,9 +111,9 @@ impl Tables {
     }
 
     /// The next offset that the lake wants of a partition.
-    pub async fn next_offset(&self, topic: &str, partition: u32) -> Result<u64, Error> {
+    pub async fn next_offset(&self, log: &LogSource, partition: u32) -> Result<u64, Error> {
         let Some(events) = &self.events else { return Ok(0) };
-        let last = events.txn(&txn_names(CLUSTER, topic, partition).offset).await?;
+        let last = events.txn(&txn_names(log.cluster(), log.topic(), partition).offset).await?;
         Ok(last.map_or(0, |last| last.unsigned_abs() + 1))
     }
 }
@@ -132,7 +133,7 @@ pub async fn audit(
     }
     let dead = lake_rows::dead_letters(tables.dead_letters.as_ref()).await?;
     report.dead_letters = dead.total();
-    report.partitions = partitions(config, tables, log, &mut report).await?;
+    report.partitions = partitions(tables, log, &mut report).await?;
 
     let rows_said: u64 = match &tables.events {
         Some(table) => table.files().await?.iter().filter_map(|file| file.rows).sum(),
@@ -153,7 +154,7 @@ pub async fn audit(
         conclude(&ledger, &verdicts, &mut report);
         progress.inc(1);
     }
-    totals(config, tables, &dead, &mut report).await?;
+    totals(tables, log, &dead, &mut report).await?;
     report.acked = acked.distinct();
     report.missing = acked.missing();
     for id in acked.missing_ids().take(FINDINGS_MAX) {
@@ -169,15 +170,10 @@ pub async fn audit(
 }
 
 /// The partitions' bounds and positions, and whether they can belong together.
-async fn partitions(
-    config: &Config,
-    tables: &Tables,
-    log: &LogSource,
-    report: &mut Report,
-) -> Result<Vec<Partition>, Error> {
+async fn partitions(tables: &Tables, log: &LogSource, report: &mut Report) -> Result<Vec<Partition>, Error> {
     let mut partitions = Vec::new();
     for (partition, held) in (0u32..).zip(log.bounds().await?) {
-        let next = tables.next_offset(&config.kafka.topic, partition).await?;
+        let next = tables.next_offset(log, partition).await?;
         if held.start > next {
             report.gaps += held.start - next;
             report.find(format!("partition {partition}: the lake has it up to offset {next}, and the log begins at {}: what lies between is lost", held.start));
@@ -241,15 +237,15 @@ fn conclude(ledger: &Ledger, verdicts: &Verdicts, report: &mut Report) {
 
 /// The tables' running totals against what is there: the proof for offsets that the log no longer holds.
 async fn totals(
-    config: &Config,
     tables: &Tables,
+    log: &LogSource,
     dead: &lake_rows::DeadLetters,
     report: &mut Report,
 ) -> Result<(), Error> {
     let Some(events) = &tables.events else { return Ok(()) };
     let mut partitions = std::mem::take(&mut report.partitions);
     for partition in &mut partitions {
-        let names: TxnNames = txn_names(CLUSTER, &config.kafka.topic, partition.partition);
+        let names: TxnNames = txn_names(log.cluster(), log.topic(), partition.partition);
         let total = async |app: &str| -> Result<u64, Error> { Ok(events.txn(app).await?.map_or(0, i64::unsigned_abs)) };
         let rows = total(&names.rows).await?;
         let dead_letters = total(&names.dead_letters).await?;

@@ -4,10 +4,10 @@ use super::{Context, Error, Outcome};
 use crate::audit::{self, Tables};
 use crate::cli::Demo;
 use crate::clock::SystemClock;
-use crate::data_dir::DataDir;
 use crate::log_source::LogSource;
 use crate::node::Node;
-use crate::storage;
+use crate::roles::Roles;
+use crate::storage::Storage;
 use crate::terminal;
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
@@ -50,13 +50,17 @@ struct Reconciliation {
 pub async fn run(mut context: Context, demo: Demo) -> Result<Outcome, Error> {
     terminal::init_logging("warn");
     let root = fresh_directory(context.common.data.as_deref())?;
-    let data = DataDir::open_or_create(&root)?;
+    // It shows one machine, whatever is configured for others.
+    context.config.kafka.brokers.clear();
+    context.config.lake = crate::config::Lake::default();
+    let storage = Storage::make(&context.config, &root, Roles::ALL)?;
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
     context.config.ingest.listen = any_port;
     context.config.admin.listen = any_port;
     context.config.sink.flush_age_ms = context.config.sink.flush_age_ms.min(FLUSH_AGE_MS);
 
-    let mut node = Node::start(&context.config, data.clone()).await?;
+    let mut node = Node::start(&context.config, &storage, Roles::ALL).await?;
+    let Some(listen) = node.listen else { return Err("the node takes no events".into()) };
     tokio::select! {
         () = node.ready() => {}
         error = node.failed() => return Err(error.into()),
@@ -64,21 +68,21 @@ pub async fn run(mut context: Context, demo: Demo) -> Result<Outcome, Error> {
     if !context.common.json {
         terminal::say(format_args!(
             "a node takes events on http://{}, {} viewers play for {} s, the lake is {}",
-            node.listen,
+            listen,
             demo.viewers,
             demo.seconds,
-            data.table("events").display()
+            storage.lake.events_name()
         ));
     }
     let acked = root.join("acked.txt");
     let report = tokio::select! {
-        report = play(&demo, node.listen, &acked) => report?,
+        report = play(&demo, listen, &acked) => report?,
         error = node.failed() => return Err(error.into()),
     };
     node.stop().await?;
 
-    let tables = Tables::open(&storage::lake_of(&data)).await?;
-    let log = LogSource::open(&context.config, &data).await?;
+    let tables = Tables::open(&storage.lake.tables()).await?;
+    let log = LogSource::open(&storage.log).await?;
     let audit = audit::audit(&context.config, &tables, &log, Some(&acked), &indicatif::ProgressBar::hidden()).await;
     log.close().await;
     let audit = audit?;
@@ -103,7 +107,7 @@ pub async fn run(mut context: Context, demo: Demo) -> Result<Outcome, Error> {
         terminal::say_json(&outcome);
     } else {
         audit.findings.iter().for_each(|finding| terminal::say(format_args!("wrong: {finding}")));
-        print(&outcome, &event_types(&tables).await?, &data.table("events"));
+        print(&outcome, &event_types(&tables).await?, &storage.lake.events_name());
     }
     Ok(if exact { Outcome::Right } else { Outcome::Wrong })
 }
@@ -157,7 +161,7 @@ async fn event_types(tables: &Tables) -> Result<Vec<(String, u64)>, Error> {
     Ok(counts)
 }
 
-fn print(outcome: &Reconciliation, event_types: &[(String, u64)], table: &Path) {
+fn print(outcome: &Reconciliation, event_types: &[(String, u64)], table: &str) {
     terminal::say("\nin the lake, by event_type");
     for (event_type, count) in event_types.iter().take(10) {
         terminal::say(format_args!("  {event_type:<18}{count:>10}"));
@@ -174,7 +178,6 @@ fn print(outcome: &Reconciliation, event_types: &[(String, u64)], table: &Path) 
     line("duplicates in the lake", outcome.duplicates_in_lake, "");
     line("missing", outcome.missing, "acknowledged and not in the lake");
     terminal::say(if outcome.exact { "exact: each acknowledged event is in the lake once" } else { "NOT exact" });
-    let table = table.display();
     terminal::say(format_args!(
         "\nquery it\n  duckdb  -c \"INSTALL delta; LOAD delta; SELECT content_id, count(DISTINCT session_id) AS sessions FROM delta_scan('{table}') GROUP BY 1 ORDER BY 2 DESC LIMIT 10\"\n  python3 -c \"import polars as pl; print(pl.scan_delta('{table}').group_by('event_type').len().sort('len').collect())\"\n\nremove it: rm -r {}",
         outcome.data.display()

@@ -1,5 +1,5 @@
 //! `playhead load`: the load generator, on its own.
-use super::up::Signals;
+use super::signals::Signals;
 use super::{Context, Error, Outcome};
 use crate::cli::{Load, LoadFormat};
 use crate::clock::SystemClock;

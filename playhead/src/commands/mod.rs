@@ -1,8 +1,9 @@
 //! One file a command. Each gets its settings, does its work through the other rooms, and prints what came of it.
 use crate::cli::{Cli, Command, Common, ConfigAction};
 use crate::config::{self, Config};
-use crate::data_dir::DataDir;
 pub use crate::outcome::{Error, Outcome};
+use crate::roles::Roles;
+use crate::storage::Storage;
 use clap::CommandFactory;
 use std::path::{Path, PathBuf};
 
@@ -10,9 +11,10 @@ mod audit;
 mod config_command;
 mod demo;
 mod load;
+mod serve;
+mod signals;
 mod status;
 mod tail;
-mod up;
 
 /// Where log and lake live when --data says nothing.
 const DEFAULT_DATA: &str = "./playhead-data";
@@ -30,9 +32,9 @@ impl Context {
         self.common.data.clone().unwrap_or_else(|| DEFAULT_DATA.into())
     }
 
-    /// The data directory, which must be there.
-    fn data(&self) -> Result<DataDir, Error> {
-        Ok(DataDir::open(&self.data_path())?)
+    /// Log and lake for a command that only looks.
+    fn look(&self) -> Result<Storage, Error> {
+        Ok(Storage::look(&self.config, &self.data_path())?)
     }
 }
 
@@ -54,7 +56,9 @@ pub fn run(cli: Cli) -> Result<Outcome, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         match cli.command {
-            Command::Up(options) => up::run(context, options).await,
+            Command::Up(options) => serve::run(context, options, Roles::ALL).await,
+            Command::Ingest(options) => serve::run(context, options, Roles::INGEST).await,
+            Command::Sink(options) => serve::run(context, options.into(), Roles::SINK).await,
             Command::Load(options) => load::run(context, options).await,
             Command::Demo(options) => demo::run(context, options).await,
             Command::Audit(options) => audit::run(context, options).await,

@@ -1,27 +1,41 @@
 //! `playhead status`: how far log and lake are, and whether the node runs.
 use super::{Context, Error, Outcome};
+use crate::audit::Tables;
 use crate::log_source::LogSource;
 use crate::terminal;
 use lake::table::Table;
-use lake::tables::txn_names;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// What is printed.
 #[derive(Debug, Serialize)]
 struct Status {
-    /// A node owns the log.
-    running: bool,
+    /// A node owns the log. Null: it is Kafka, which roles anywhere may use.
+    running: Option<bool>,
     /// It takes events and writes the lake.
-    ready: bool,
+    ready: Option<bool>,
     /// What keeps it from that, by role.
     not_ready: BTreeMap<String, String>,
     /// Its addresses.
     listen: Option<String>,
     admin: Option<String>,
+    log: LogStatus,
+    /// Where the tables are.
+    lake: String,
     partitions: Vec<Partition>,
     events: Option<TableStatus>,
     dead_letters: Option<TableStatus>,
+}
+
+/// The log.
+#[derive(Debug, Serialize)]
+struct LogStatus {
+    cluster: String,
+    topic: String,
+    /// Empty: the embedded log.
+    brokers: Vec<String>,
+    /// The consumer group that sinks of this lake join.
+    group: Option<String>,
 }
 
 /// One partition: the log's bounds, and the next offset that the lake wants. `lake_ahead`: the log ends below that: it is
@@ -48,40 +62,40 @@ struct TableStatus {
 /// Looks and prints; never changes anything.
 pub async fn run(context: Context) -> Result<Outcome, Error> {
     terminal::init_logging("warn");
-    let data = context.data()?;
-    let source = LogSource::open(&context.config, &data).await?;
-    let lake = crate::storage::lake_of(&data);
-    let events = Table::open(&lake.events).await?;
-    let dead_letters = Table::open(&lake.dead_letters).await?;
+    let storage = context.look()?;
+    let source = LogSource::open(&storage.log).await?;
+    let tables = Tables::open(&storage.lake.tables()).await?;
     let mut partitions = Vec::new();
     for (partition, held) in (0u32..).zip(source.bounds().await?) {
-        let names = txn_names(crate::storage::CLUSTER, &context.config.kafka.topic, partition);
-        let last = match &events {
-            Some(table) => table.txn(&names.offset).await?,
-            None => None,
-        };
-        let lake_next = last.map_or(0, |last| last.unsigned_abs() + 1);
-        let lag_records = held.end.saturating_sub(lake_next);
+        let lake_next = tables.next_offset(&source, partition).await?;
         partitions.push(Partition {
             partition,
             log_start: held.start,
             log_end: held.end,
             lake_next,
-            lag_records,
+            lag_records: held.end.saturating_sub(lake_next),
             lake_ahead: lake_next > held.end,
         });
     }
-    let node = data.announced().filter(|_| source.is_running());
+    let node = source.owner().cloned();
     let unready = source.unready().await?;
+    let owned = storage.log.owned().is_some();
     let status = Status {
-        ready: unready.as_ref().is_some_and(BTreeMap::is_empty),
+        running: owned.then_some(node.is_some()),
+        ready: owned.then_some(unready.as_ref().is_some_and(BTreeMap::is_empty)),
         not_ready: unready.unwrap_or_default(),
-        running: source.is_running(),
         listen: node.as_ref().map(|node| node.listen.clone()),
         admin: node.map(|node| node.admin),
+        log: LogStatus {
+            cluster: source.cluster().to_owned(),
+            topic: source.topic().to_owned(),
+            brokers: context.config.kafka.brokers.clone(),
+            group: storage.log.group(),
+        },
+        lake: storage.lake.name().to_owned(),
         partitions,
-        events: table_status(events.as_ref()).await?,
-        dead_letters: table_status(dead_letters.as_ref()).await?,
+        events: table_status(tables.events.as_ref()).await?,
+        dead_letters: table_status(tables.dead_letters.as_ref()).await?,
     };
     source.close().await;
     if context.common.json {
@@ -108,8 +122,16 @@ fn print(status: &Status) {
         (Some(listen), Some(admin)) => {
             terminal::say(format_args!("node       up: events on http://{listen}, admin on http://{admin}"))
         }
-        _ if status.running => terminal::say("node       starting"),
-        _ => terminal::say("node       not running"),
+        _ if status.running == Some(false) => terminal::say("node       not running"),
+        _ => {
+            let LogStatus { cluster, topic, brokers, group } = &status.log;
+            terminal::say(format_args!(
+                "log        Kafka at {}, topic {topic} of cluster {cluster}",
+                brokers.join(",")
+            ));
+            terminal::say(format_args!("group      {}", group.as_deref().unwrap_or_default()));
+            terminal::say(format_args!("lake       {}", status.lake));
+        }
     }
     for (role, reason) in &status.not_ready {
         terminal::say(format_args!("not ready  {role}: {reason}"));

@@ -10,60 +10,40 @@ use arrow_schema::{DataType, Field, Schema};
 use event::codec::{self, Place};
 use log::Entry;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How often the end of the log is looked at.
-const POLL_EVERY: Duration = Duration::from_millis(300);
 
 /// Prints until enough, the end (offline or asked for), or a signal.
 pub async fn run(context: Context, options: Tail) -> Result<Outcome, Error> {
     terminal::init_logging("warn");
-    let source = LogSource::open(&context.config, &context.data()?).await?;
+    let source = LogSource::open(&context.look()?.log).await?;
     let printed = print(&context, &options, &source).await;
     source.close().await;
     printed.map(|()| Outcome::Right)
 }
 
 async fn print(context: &Context, options: &Tail, source: &LogSource) -> Result<(), Error> {
-    let mut left = options.events.unwrap_or(u64::MAX);
     let bounds = source.bounds().await?;
     if let Some(partition) = options.partition.filter(|partition| *partition as usize >= bounds.len()) {
         return Err(format!("there is no partition {partition}: the log has {}", bounds.len()).into());
     }
-    // Offline nothing more comes: what there is, from the start, is all there is to show.
-    let follow = source.is_running() && !options.no_follow;
+    // Where nothing more comes: what there is, from the start, is all there is to show.
+    let follow = source.is_live() && !options.no_follow;
     let from_start = options.from_start || !follow;
-    let mut positions: Vec<u64> = bounds.iter().map(|held| if from_start { held.start } else { held.end }).collect();
-    let partitions =
-        (0u32..).zip(positions.iter_mut()).filter(|(p, _)| options.partition.is_none_or(|only| only == *p));
-    let mut partitions: Vec<(u32, &mut u64)> = partitions.collect();
+    let positions = (0u32..)
+        .zip(&bounds)
+        .filter(|(partition, _)| options.partition.is_none_or(|only| only == *partition))
+        .map(|(partition, held)| (partition, if from_start { held.start } else { held.end }));
+    let mut records = source.following(positions.collect(), follow).await?;
+    let mut left = options.events.unwrap_or(u64::MAX);
     while left > 0 {
-        let mut idle = true;
-        for (partition, position) in &mut partitions {
-            for entry in source.read(*partition, **position).await? {
-                **position = entry.offset + 1;
-                idle = false;
-                left -= print_record(context, &entry, left)?;
-            }
-        }
-        if idle && !follow {
-            return Ok(());
-        }
-        if idle {
-            tokio::time::sleep(POLL_EVERY).await;
-        }
+        let Some(entry) = records.next().await? else { break };
+        left -= print_record(context, source.topic(), &entry, left)?;
     }
     Ok(())
 }
 
 /// Prints at most `most` rows; returns how many.
-fn print_record(context: &Context, entry: &Entry, most: u64) -> Result<u64, Error> {
-    let place = Place {
-        topic: &context.config.kafka.topic,
-        partition: entry.partition,
-        offset: entry.offset,
-        timestamp: entry.timestamp,
-    };
+fn print_record(context: &Context, topic: &str, entry: &Entry, most: u64) -> Result<u64, Error> {
+    let place = Place { topic, partition: entry.partition, offset: entry.offset, timestamp: entry.timestamp };
     let decoded = codec::decode(&entry.record, place, context.config.events.bounds());
     for dead in &decoded.dead {
         terminal::note(format_args!(

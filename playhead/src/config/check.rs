@@ -1,5 +1,6 @@
 //! What types can't say: bounds and combinations, each refusal with what to write instead.
 use super::Config;
+use lake::location::Location;
 
 /// Most partitions: each costs a keyspace, a worker and a dedup window.
 const PARTITIONS_MAX: u32 = 1_024;
@@ -21,12 +22,7 @@ pub fn check(config: &Config) -> Result<(), String> {
     if config.log.disk_bytes_max < LOG_BYTES_MIN {
         wrong.push(format!("log.disk_bytes_max = {}: at least {LOG_BYTES_MIN}", config.log.disk_bytes_max));
     }
-    if !config.kafka.brokers.is_empty() {
-        wrong.push("kafka.brokers: this build has the embedded log only; leave it empty".into());
-    }
-    if !config.lake.url.is_empty() {
-        wrong.push("lake.url: this build writes tables to DATA/lake only; leave it empty and set --data".into());
-    }
+    wrong.extend(places(config));
     if config.kafka.topic.is_empty()
         || !config.kafka.topic.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
     {
@@ -45,12 +41,31 @@ pub fn check(config: &Config) -> Result<(), String> {
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
+/// Log and lake, as far as they can be judged without asking them.
+fn places(config: &Config) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if config.kafka.is_used() {
+        // The derived group is always a right one.
+        let group_id = Some(&config.kafka.group_id).filter(|given| !given.is_empty());
+        let group_id = group_id.map_or("playhead", String::as_str).to_owned();
+        wrong.extend(log::kafka::check(&config.kafka.options(group_id, config.ingest.append_timeout_ms)).err());
+    }
+    if !config.lake.url.is_empty() {
+        let parsed = Location::parse(&config.lake.url, &config.lake.options);
+        wrong.extend(parsed.err().map(|reason| format!("lake.url: {reason}")));
+    } else if !config.lake.options.is_empty() {
+        wrong.push("lake.options are for an object store, and lake.url is empty: set it, or leave them out".into());
+    }
+    wrong
+}
+
 fn positive(config: &Config, wrong: &mut Vec<String>) {
-    let bounds: [(&str, u128); 9] = [
+    let bounds: [(&str, u128); 10] = [
         ("events.past_max_s", config.events.past_max_s.into()),
         ("events.future_max_s", config.events.future_max_s.into()),
         ("dedup.rows", config.dedup.rows as u128),
         ("kafka.partitions", config.kafka.partitions.into()),
+        ("kafka.retention_ms", config.kafka.retention_ms.into()),
         ("log.disk_bytes_max", config.log.disk_bytes_max.into()),
         ("log.retention_ms", config.log.retention_ms.into()),
         ("sink.flush_rows", config.sink.flush_rows as u128),

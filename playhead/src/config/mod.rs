@@ -10,8 +10,10 @@ use std::path::Path;
 
 mod check;
 mod hint;
+mod kafka;
 mod show;
 
+pub use kafka::Kafka;
 pub use show::{shown, to_toml};
 
 /// The file that is read when none is named.
@@ -100,28 +102,8 @@ impl Default for Dedup {
     }
 }
 
-/// `[kafka]`: the topic, also of the embedded log.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Kafka {
-    /// Bootstrap brokers; empty: the embedded log.
-    pub brokers: Vec<String>,
-    /// Topic.
-    pub topic: String,
-    /// Partitions; pinned when log and tables are made.
-    pub partitions: u32,
-    /// librdkafka's own properties.
-    pub properties: BTreeMap<String, String>,
-}
-
-impl Default for Kafka {
-    fn default() -> Self {
-        Kafka { brokers: Vec::new(), topic: "events".into(), partitions: 4, properties: BTreeMap::new() }
-    }
-}
-
 /// `[log]`: the embedded log.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// Disk budget. When it is full of records that the lake does not have yet, events are refused with 503.
@@ -140,7 +122,7 @@ impl Default for Log {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lake {
-    /// Where the tables are; empty: DATA/lake.
+    /// Where the tables are: `s3://`, `gs://`, `az://` or `file://`; empty: DATA/lake.
     pub url: String,
     /// The object store's own options.
     pub options: BTreeMap<String, String>,
@@ -267,10 +249,23 @@ mod tests {
     }
 
     #[test]
+    fn a_place_that_no_lake_can_be_is_refused_before_anything_starts() {
+        let text = failure("[lake]\nurl = \"lake/media\"\n");
+        assert!(text.contains("lake.url") && text.contains("lake/media"), "{text}");
+        let text = failure("[lake.options]\naws_region = \"eu-central-1\"\n");
+        assert!(text.contains("lake.url is empty"), "{text}");
+    }
+
+    #[test]
     fn every_bound_of_zero_is_refused() {
-        for field in
-            ["sink.flush_rows", "sink.flush_bytes", "ingest.body_bytes_max", "kafka.partitions", "log.disk_bytes_max"]
-        {
+        for field in [
+            "sink.flush_rows",
+            "sink.flush_bytes",
+            "ingest.body_bytes_max",
+            "kafka.partitions",
+            "kafka.retention_ms",
+            "log.disk_bytes_max",
+        ] {
             let (section, name) = field.split_once('.').unwrap();
             let text = failure(&format!("[{section}]\n{name} = 0\n"));
             assert!(text.contains(field), "{text}");
@@ -282,10 +277,14 @@ mod tests {
         Jail::expect_with(|jail| {
             jail.create_file(
                 "playhead.toml",
-                "[kafka.properties]\n\"sasl.password\" = \"hunter2\"\n\"sasl.username\" = \"u\"\n",
+                "[kafka.properties]\n\"sasl.password\" = \"hunter2\"\n\"sasl.username\" = \"u\"\n\
+                 [lake]\nurl = \"s3://lake/media\"\n\
+                 [lake.options]\naws_secret_access_key = \"hunter3\"\naws_region = \"eu-central-1\"\n\
+                 proxy_url = \"http://me:hunter4@proxy:3128\"\n",
             )?;
             let shown = to_toml(&load(None).unwrap());
-            assert!(!shown.contains("hunter2") && shown.contains("\"u\""), "{shown}");
+            assert!(!shown.contains("hunter"), "{shown}");
+            assert!(shown.contains("\"u\"") && shown.contains("eu-central-1"), "{shown}");
             jail.create_file("again.toml", &shown)?;
             load(Some(Path::new("again.toml"))).unwrap();
             Ok(())

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 /// What stands in the place of a secret.
 const HIDDEN: &str = "***";
 /// A property whose name has one of these is a secret.
-const SECRET_WORDS: [&str; 6] = ["password", "secret", "token", "credential", "key", "jaas"];
+const SECRET_WORDS: [&str; 8] =
+    ["password", "passphrase", "secret", "token", "credential", "key", "jaas", "oauthbearer.config"];
 
 /// All settings as a TOML document that `load` reads back.
 pub fn to_toml(config: &Config) -> String {
@@ -26,7 +27,8 @@ pub fn shown(config: &Config) -> Config {
 fn hide(properties: &mut BTreeMap<String, String>) {
     for (name, value) in properties {
         let name = name.to_lowercase();
-        if SECRET_WORDS.iter().any(|word| name.contains(word)) {
+        let user_in_url = value.contains("://") && value.contains('@');
+        if user_in_url || SECRET_WORDS.iter().any(|word| name.contains(word)) {
             *value = HIDDEN.into();
         }
     }

@@ -1,15 +1,15 @@
 //! The admin server: is the process alive, is it ready, what does it measure, what is in its log.
 //!
-//! Without keys, so on loopback by default; not for players. The log is served for `tail` and `audit`, since one process
-//! owns its directory: to callers on this machine only, wherever the server listens, and to a few at a time.
+//! Without keys, so on loopback by default; not for players. An embedded log is served for `tail` and `audit`, since one
+//! process owns its directory: to callers on this machine only, wherever the server listens, and to a few at a time.
 use super::Readiness;
 use crate::log_source::{self, Batch};
-use axum::Json;
 use axum::extract::{ConnectInfo, Path, Query, Request};
 use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Json};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -23,36 +23,51 @@ use tokio_util::sync::CancellationToken;
 pub struct State {
     /// Of the roles.
     pub readiness: Arc<Readiness>,
-    /// The log.
-    pub log: Arc<dyn log::Log>,
     /// The metrics.
     pub exposition: Option<PrometheusHandle>,
+    /// The embedded log: in Kafka everybody reads for himself.
+    pub log: Option<OwnedLog>,
+}
+
+/// A log that only this process can read.
+#[derive(Clone)]
+pub struct OwnedLog {
+    log: Arc<dyn log::Log>,
     /// Answers with records under way: each holds up to 16 MiB.
-    pub log_reads: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
+}
+
+impl OwnedLog {
+    /// To be shown.
+    pub fn new(log: Arc<dyn log::Log>) -> Self {
+        OwnedLog { log, reads: Arc::new(Semaphore::new(LOG_READS_MAX)) }
+    }
 }
 
 /// Answers with records at the same time; more wait.
-pub const LOG_READS_MAX: usize = 4;
+const LOG_READS_MAX: usize = 4;
 
 /// Serves until `stop`.
 pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken) {
-    let router = axum::Router::new()
+    let mut router = axum::Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .nest("/v1/log", log_routes())
-        .with_state(state)
-        .into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+        .route("/metrics", get(metrics));
+    if let Some(log) = &state.log {
+        router = router.nest("/v1/log", log_routes(log.clone()));
+    }
+    let service = router.with_state(state).into_make_service_with_connect_info::<SocketAddr>();
+    let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
     if let Err(error) = served {
         tracing::error!(%error, "admin server stopped");
     }
 }
 
-fn log_routes() -> axum::Router<State> {
+fn log_routes(log: OwnedLog) -> axum::Router<State> {
     axum::Router::new()
         .route("/", get(bounds))
         .route("/{partition}", get(records))
+        .layer(Extension(log))
         .layer(middleware::from_fn(this_machine_only))
 }
 
@@ -83,8 +98,8 @@ async fn metrics(axum::extract::State(state): axum::extract::State<State>) -> Re
     }
 }
 
-async fn bounds(axum::extract::State(state): axum::extract::State<State>) -> Response {
-    answer(log_source::bounds(state.log.as_ref()).await)
+async fn bounds(Extension(owned): Extension<OwnedLog>) -> Response {
+    answer(log_source::bounds(owned.log.as_ref()).await)
 }
 
 /// Which records of a partition.
@@ -94,16 +109,15 @@ struct Range {
 }
 
 async fn records(
-    axum::extract::State(state): axum::extract::State<State>,
+    Extension(owned): Extension<OwnedLog>,
     Path(partition): Path<u32>,
     Query(range): Query<Range>,
 ) -> Response {
-    let Ok(_turn) = state.log_reads.acquire().await else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
-    let batch: Result<Batch, _> = log_source::read(state.log.as_ref(), partition, range.offset).await;
-    answer(batch)
+    let Ok(_turn) = owned.reads.acquire().await else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
+    answer(log_source::read(owned.log.as_ref(), partition, range.offset).await.map(Batch::from))
 }
 
-fn answer<T: serde::Serialize>(result: Result<T, log_source::Error>) -> Response {
+fn answer<T: serde::Serialize>(result: Result<T, log::ReadError>) -> Response {
     match result {
         Ok(value) => Json(value).into_response(),
         Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, format!("{error}\n")).into_response(),

@@ -3,14 +3,11 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Kept for everything that is not a player's connection: the log's tables and journals (fjall caches 150 to 200 open
-/// files and opens a few more), Parquet files and commits under way, the admin server's connections, the runtime.
+/// files and opens a few more) or its connections to brokers, Parquet files and commits under way, the admin server's connections, the runtime.
 const RESERVE: u64 = 512;
 
-/// Raises the soft limit to the hard one, and returns how many connections the edge may hold: at most `wanted`.
-///
-/// # Errors
-/// In words, when the limit leaves no room for any.
-pub fn connections(wanted: usize) -> Result<usize, String> {
+/// Raises the soft limit to the hard one; returns what it is now.
+pub fn raise() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
@@ -18,7 +15,14 @@ pub fn connections(wanted: usize) -> Result<usize, String> {
         tracing::warn!(%error, "the limit of open files could not be raised");
     }
     // None: unlimited.
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// How many connections the edge may hold within `limit` open files: at most `wanted`.
+///
+/// # Errors
+/// In words, when the limit leaves no room for any.
+pub fn connections(wanted: usize, limit: u64) -> Result<usize, String> {
     allowed(wanted, limit).inspect(|allowed| {
         if *allowed < wanted {
             tracing::warn!(

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
+/// Gauge: 1 while the role is ready, else 0.
+const READY: &str = "playhead_ready";
 /// Under this name the node itself says that it stops.
 const NODE: &str = "node";
 
@@ -17,7 +19,12 @@ pub struct Readiness {
 impl Readiness {
     /// Nothing is ready at first.
     pub fn new(roles: impl IntoIterator<Item = &'static str>) -> Self {
-        let roles = roles.into_iter().map(|role| (role, Err("starting".to_owned()))).collect();
+        metrics::describe_gauge!(READY, "1 while this part of the process is ready, as /readyz says");
+        let roles = roles.into_iter().map(|role| {
+            metrics::gauge!(READY, "role" => role).set(0.0);
+            (role, Err("starting".to_owned()))
+        });
+        let roles = roles.collect();
         Readiness { roles: Mutex::new(roles), ready: watch::Sender::new(false), was_ready: AtomicBool::new(false) }
     }
 
@@ -35,6 +42,7 @@ impl Readiness {
             (Some(Ok(())), Err(reason)) if !roles.contains_key(NODE) => tracing::warn!(role, reason, "no longer ready"),
             (_, Err(reason)) => tracing::info!(role, reason, "not ready yet"),
         }
+        metrics::gauge!(READY, "role" => role).set(f64::from(u8::from(state.is_ok())));
         roles.insert(role, state);
         let ready = roles.values().all(Result::is_ok);
         self.was_ready.fetch_or(ready, Ordering::Relaxed);

@@ -1,0 +1,93 @@
+//! `playhead up`, `ingest` and `sink`: a node with its roles, until a signal.
+use super::signals::{Signals, end_at_the_latest};
+use super::{Context, Error, Outcome};
+use crate::cli::Serve;
+use crate::node::Node;
+use crate::roles::Roles;
+use crate::storage::{LogPlace, Storage};
+use crate::terminal;
+use std::time::Duration;
+
+/// A stop takes at most 30 s.
+const STOP_MAX: Duration = Duration::from_secs(29);
+
+/// Runs the node; a second signal while it stops ends it at once (what is acknowledged is durable).
+pub async fn run(mut context: Context, options: Serve, roles: Roles) -> Result<Outcome, Error> {
+    terminal::init_logging("info");
+    if roles != Roles::ALL && !context.config.kafka.is_used() {
+        return Err(format!(
+            "`playhead {}` is one role over Kafka, and kafka.brokers is empty: set it in playhead.toml or by \
+             PLAYHEAD_KAFKA__BROKERS=HOST:9092, or run all roles on one machine with `playhead up`",
+            roles.command()
+        )
+        .into());
+    }
+    if let Some(listen) = options.listen {
+        context.config.ingest.listen = listen;
+        crate::config::check(&context.config)?;
+    }
+    if let Some(admin) = options.admin {
+        context.config.admin.listen = admin;
+    }
+    let mut signals = Signals::new()?;
+    let storage = Storage::make(&context.config, &context.data_path(), roles)?;
+    let mut node = tokio::select! {
+        node = Node::start(&context.config, &storage, roles) => node?,
+        () = signals.next() => return Ok(Outcome::Right),
+    };
+    let became_ready = tokio::select! {
+        () = node.ready() => true,
+        error = node.failed() => return Err(error.into()),
+        () = signals.next() => false,
+    };
+    if became_ready {
+        announce(&context, &storage, &node, roles);
+        tokio::select! {
+            error = node.failed() => return Err(error.into()),
+            () = signals.next() => {}
+        }
+    }
+    end_at_the_latest(STOP_MAX);
+    tracing::info!(
+        "stopping: {}",
+        if roles.sink { "bringing what was accepted to the lake" } else { "answering what was accepted" }
+    );
+    tokio::select! {
+        stopped = node.stop() => stopped?,
+        () = signals.next() => return Err("stopped at once by a second signal; the next start goes on from the log".into()),
+    }
+    tracing::info!("stopped");
+    Ok(Outcome::Right)
+}
+
+fn announce(context: &Context, storage: &Storage, node: &Node, roles: Roles) {
+    if context.common.json {
+        terminal::say_json(&serde_json::json!({
+            "listening": node.listen.map(|address| address.to_string()),
+            "admin": node.admin.to_string(),
+        }));
+        return;
+    }
+    match roles {
+        Roles::ALL => terminal::say("playhead is up"),
+        one => terminal::say(format_args!("playhead {} is up", one.command())),
+    }
+    if let Some(listen) = node.listen {
+        terminal::say(format_args!("  events   POST http://{listen}/v1/events"));
+    }
+    terminal::say(format_args!("  health   http://{}/readyz, /metrics", node.admin));
+    if let LogPlace::Kafka(options) = &storage.log {
+        let brokers = options.brokers.join(",");
+        terminal::say(format_args!(
+            "  log      Kafka at {brokers}, topic {}, {} partitions",
+            options.topic, options.partitions
+        ));
+    }
+    if roles.sink {
+        if let Some(group) = storage.log.group() {
+            terminal::say(format_args!("  group    {group}"));
+        }
+        terminal::say(format_args!("  lake     {}", storage.lake.events_name()));
+    }
+    terminal::say("Ctrl-C stops it.");
+}

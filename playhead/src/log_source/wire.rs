@@ -1,0 +1,128 @@
+//! The log through the admin server of the node that owns it: what goes over the wire, and who asks for it.
+use super::{Bounds, Error};
+use axum::http::StatusCode;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use log::{Entry, Record};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// An answer is at most a batch and one more record, in base64 (4/3), with headers and JSON around it.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// A node that does not answer within this is taken for hung.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Records of one partition, in order. Empty: the end is reached.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Batch {
+    records: Vec<Encoded>,
+}
+
+/// A record as the admin server sends it: payload and header values in base64.
+#[derive(Debug, Serialize, Deserialize)]
+struct Encoded {
+    partition: u32,
+    offset: u64,
+    timestamp: i64,
+    headers: Vec<(String, String)>,
+    payload: String,
+}
+
+impl From<Vec<Entry>> for Batch {
+    fn from(entries: Vec<Entry>) -> Self {
+        Batch { records: entries.into_iter().map(Encoded::from).collect() }
+    }
+}
+
+impl From<Entry> for Encoded {
+    fn from(entry: Entry) -> Self {
+        let headers = entry.record.headers.iter().map(|(name, value)| (name.clone(), BASE64.encode(value))).collect();
+        Encoded {
+            partition: entry.partition,
+            offset: entry.offset,
+            timestamp: entry.timestamp,
+            headers,
+            payload: BASE64.encode(&entry.record.payload),
+        }
+    }
+}
+
+impl TryFrom<Encoded> for Entry {
+    type Error = base64::DecodeError;
+
+    fn try_from(encoded: Encoded) -> Result<Self, Self::Error> {
+        let headers = encoded
+            .headers
+            .into_iter()
+            .map(|(name, value)| Ok((name, Bytes::from(BASE64.decode(value)?))))
+            .collect::<Result<_, Self::Error>>()?;
+        let payload = Bytes::from(BASE64.decode(encoded.payload)?);
+        Ok(Entry {
+            partition: encoded.partition,
+            offset: encoded.offset,
+            timestamp: encoded.timestamp,
+            record: Record { headers, payload },
+        })
+    }
+}
+
+/// The answer of /readyz.
+#[derive(Deserialize)]
+struct Ready {
+    not_ready: BTreeMap<String, String>,
+}
+
+/// Asks the admin server of a node on this machine.
+pub(super) struct AdminClient {
+    address: String,
+    client: Client<HttpConnector, Empty<Bytes>>,
+}
+
+impl AdminClient {
+    /// `address`: `HOST:PORT`.
+    pub(super) fn new(address: String) -> Self {
+        AdminClient { address, client: Client::builder(TokioExecutor::new()).build_http() }
+    }
+
+    /// What makes the node unready, by role.
+    pub(super) async fn unready(&self) -> Result<BTreeMap<String, String>, Error> {
+        let ready: Ready = self.ask("/readyz", &[StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE]).await?;
+        Ok(ready.not_ready)
+    }
+
+    pub(super) async fn bounds(&self) -> Result<Bounds, Error> {
+        self.ask("/v1/log", &[StatusCode::OK]).await
+    }
+
+    pub(super) async fn read(&self, partition: u32, offset: u64) -> Result<Vec<Entry>, Error> {
+        let batch: Batch = self.ask(&format!("/v1/log/{partition}?offset={offset}"), &[StatusCode::OK]).await?;
+        let entries: Result<Vec<Entry>, _> = batch.records.into_iter().map(Entry::try_from).collect();
+        entries.map_err(|error| self.failed(error.to_string()))
+    }
+
+    fn failed(&self, reason: String) -> Error {
+        Error::Admin { address: self.address.clone(), reason }
+    }
+
+    async fn ask<T: serde::de::DeserializeOwned>(&self, path: &str, answers: &[StatusCode]) -> Result<T, Error> {
+        let exchange = async {
+            let uri = format!("http://{}{path}", self.address).parse();
+            let uri = uri.map_err(|error| self.failed(format!("{error}")))?;
+            let response = self.client.get(uri).await.map_err(|error| self.failed(error.to_string()))?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
+            let body = body.collect().await.map_err(|error| self.failed(error.to_string()))?.to_bytes();
+            if !answers.contains(&status) {
+                return Err(self.failed(format!("{status}: {}", String::from_utf8_lossy(&body).trim())));
+            }
+            serde_json::from_slice(&body).map_err(|error| self.failed(error.to_string()))
+        };
+        let answered = tokio::time::timeout(ANSWER_TIMEOUT, exchange).await;
+        answered.unwrap_or_else(|_| Err(self.failed("no answer in time".into())))
+    }
+}
