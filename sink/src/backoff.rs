@@ -1,4 +1,5 @@
 //! How long to wait before the next try: exponential, bounded, with jitter. Pure: the seed is passed in.
+use crate::random::Random;
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(100);
@@ -8,13 +9,18 @@ const MAX: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Backoff {
     attempts: u32,
-    state: u64,
+    random: Random,
 }
 
 impl Backoff {
-    /// No failure yet. Sinks of one fleet take different seeds, or they come back all at once.
+    /// No failure yet.
     pub(crate) fn new(seed: u64) -> Self {
-        Backoff { attempts: 0, state: seed }
+        Backoff { attempts: 0, random: Random::new(seed) }
+    }
+
+    /// Failures in a row.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts
     }
 
     /// The wait after one more failure: between half of and the whole of 100 ms doubled at each failure, at most 5 s.
@@ -22,22 +28,12 @@ impl Backoff {
         let ceiling = FIRST.saturating_mul(1 << self.attempts.min(16)).min(MAX);
         self.attempts = self.attempts.saturating_add(1);
         let half = ceiling / 2;
-        half + half.mul_f64(self.unit())
+        half + half.mul_f64(self.random.unit())
     }
 
     /// It worked: the next failure is a first one.
     pub(crate) fn reset(&mut self) {
         self.attempts = 0;
-    }
-
-    /// The next of an even distribution over 0..1 (splitmix64; Steele, Lea, Flood 2014).
-    fn unit(&mut self) -> f64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        (mixed >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 

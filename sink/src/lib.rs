@@ -10,17 +10,20 @@
 //! ```text
 //!            ┌────────────────────────── position ◀── txns of `events` (last offset, fingerprint, D, totals)
 //!            ▼ seek
-//! log ──▶ partition ──▶ intake ──▶ provenance ──▶ buffer ──▶ flush ──▶ 1. dead_letters: files + txns, one commit
-//!      in order?        decode,    _topic,        by date,             2. events: files + txns of all partitions,
-//!      same log?        dedup      _partition,    by partition            one commit (compare-and-swap)
-//!                       window     _offset, _row     ▲                 3. log: release
-//!                                                 flush_policy: rows, bytes, age
+//! log ──▶ partition ──▶ intake ──▶ provenance ──▶ buffer ──▶ flush ──▶ 0. identity: is it the same log still?
+//!      in order?        decode,    _topic,        by date,             1. dead_letters: files + txns, one commit
+//!      same log?        dedup      _partition,    by partition         2. events: files + txns of all partitions,
+//!                       window     _offset, _row     ▲                    one commit (compare-and-swap)
+//!                                                 flush_policy:        3. log: release
+//!                                                 rows, bytes, age
 //! ```
 //!
-//! Three rules hold it together:
+//! Four rules hold it together:
 //! - **Positions come from the tables alone.** At every assignment, after every lost compare-and-swap and after every
 //!   offset error the tables are read again, and the log is checked against them (`position.rs`): a log that was made
 //!   anew, cut off or wiped stops that partition in words, the others go on.
+//! - **Before each commit the log is recognised** (`identity.rs`): by the record at the last committed offset, after all
+//!   was read that is committed. Else a log made anew under a running sink would get in.
 //! - **Dead letters first.** `dead_letters` is committed before `events`, and its own `txn` says up to where: after a
 //!   crash between the two, the records are read again and their dead letters are skipped.
 //! - **All or nothing.** A flush is one commit for all partitions. When any of them was moved by another sink, the
@@ -41,14 +44,18 @@ mod date;
 mod dead_letter;
 mod flush;
 mod flush_policy;
+mod identity;
 mod intake;
+mod lag;
 mod partition;
 mod position;
 mod provenance;
+mod random;
 mod readiness;
 mod run;
 mod tables;
 mod telemetry;
+mod trail;
 mod upkeep;
 mod watch;
 
@@ -104,15 +111,24 @@ pub struct Parts {
 pub struct Timing {
     /// Of upkeep.
     pub pace: Pace,
-    /// A flush, or a look at the tables, that is under way for longer makes the sink unready. It takes a second or
-    /// two, and an object store's client gives up a try after about 30 s: what takes longer is no slow answer but
-    /// none, and the log fills meanwhile.
+    /// A flush, a look at the tables, or a question to the log that is under way for longer makes the sink unready. It
+    /// takes a second or two, and an object store's client gives up a try after about 30 s: what takes longer is no slow
+    /// answer but none, and the log fills meanwhile.
     pub slow: Duration,
+    /// A sink that drains gives up when the log is silent for so long. What it could not read is read at the next start.
+    pub silence: Duration,
+    /// How often the lag is told to its gauges.
+    pub lag: Duration,
 }
 
 impl Default for Timing {
     fn default() -> Self {
-        Timing { pace: Pace::default(), slow: Duration::from_secs(30) }
+        Timing {
+            pace: Pace::default(),
+            slow: Duration::from_secs(30),
+            silence: Duration::from_secs(5),
+            lag: Duration::from_secs(1),
+        }
     }
 }
 
@@ -131,7 +147,9 @@ pub enum Error {
 }
 
 /// Runs until `shutdown`, then drains: reads to the end of the log as it is then, flushes, returns. The caller bounds
-/// the drain: dropping the future at any point is as safe as a crash.
+/// the drain: dropping the future at any point is as safe as a crash. A log that is silent ends the drain earlier
+/// ([`Timing::silence`]): what was read is committed if the log can still be recognised, the rest is left to the next
+/// start, and the last word to `report` says so. A sink without partitions ends at once.
 ///
 /// Returns an error when a table can't be used (another schema, another number of partitions, a broken invariant) or
 /// the log is corrupt: the process must stop. Trouble that passes (the store or the log is unavailable) is waited out,

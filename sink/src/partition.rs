@@ -2,14 +2,16 @@
 //!
 //! ```text
 //! assigned ──▶ Rebuilding (records up to the position feed the window) ──▶ Reading ──▶ (revoked: dropped)
-//!     │             │ another record stands at the position                  │ a record is missing
-//!     └─────────────┴────────────────────▶ Stopped, in words ◀───────────────┘
+//!     │             │ another record stands at the position                  │ a record is missing, the log is
+//!     └─────────────┴────────────────────▶ Stopped, in words ◀───────────────┘ another one than it was
 //! ```
-use crate::position::{Committed, made_anew};
+use crate::identity::Anchor;
+use crate::position::{Committed, Known, lost, made_anew};
+use crate::trail::{Mark, Trail};
 use event::clock::Micros;
 use event::dedup::Window;
 use lake::tables::TxnNames;
-use log::{Entry, Record};
+use log::Entry;
 use tokio::time::Instant;
 
 /// What `dead_letters` says of a partition.
@@ -48,8 +50,10 @@ enum Phase {
 /// What was read since the last commit.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
-    /// The last record, and its offset.
-    pub(crate) last: Option<(u64, Record)>,
+    /// The last record.
+    pub(crate) last: Option<Entry>,
+    /// A sample of all records, the first of them in it.
+    pub(crate) trail: Trail,
     /// When the first one came.
     pub(crate) since: Option<Instant>,
     /// Rows kept.
@@ -78,18 +82,24 @@ pub(crate) struct Partition {
     pub(crate) drain_to: Option<u64>,
     /// Offset errors since the last record.
     pub(crate) offset_errors: u32,
+    /// The log's end, as far as it is known.
+    pub(crate) known: Known,
+    /// The log's time of the oldest record known that is not in the lake; of one that was not read yet, a time near it.
+    pub(crate) oldest: Option<Micros>,
+    gapless: bool,
     next: u64,
     phase: Phase,
 }
 
 impl Partition {
-    /// A partition that reads from offset `next`.
+    /// A partition that reads from offset `next` of a log that is gapless or not.
     pub(crate) fn new(
         names: TxnNames,
         committed: Option<Committed>,
         dead_committed: Option<DeadCommitted>,
         window: Window,
         next: u64,
+        gapless: bool,
     ) -> Self {
         let rebuilding = committed.is_some_and(|committed| next <= committed.last);
         let phase = if rebuilding { Phase::Rebuilding } else { Phase::Reading };
@@ -101,39 +111,46 @@ impl Partition {
             pending: Pending::default(),
             drain_to: None,
             offset_errors: 0,
+            known: Known::default(),
+            oldest: None,
+            gapless,
             next,
             phase,
         }
     }
 
-    /// What to do with the next record. Offsets have no gaps: a record that is missing would be a hole in the table.
+    /// What to do with the next record. Offsets never go back. Where the log has no gaps, one that is missing would be a
+    /// hole in the table; where it has, no record stood at those that were passed over, unless the tables know of one.
     pub(crate) fn place(&mut self, entry: &Entry) -> Place {
         if self.phase == Phase::Stopped {
             return Place::Ignore;
         }
-        if entry.offset != self.next {
+        if entry.offset < self.next || entry.offset > self.next && self.gapless {
             return Place::Stop(format!(
                 "the log handed out offset {} where {} was next: records are missing or out of order. Restore the log, \
-                 or use a new table",
+                 or use new tables",
                 entry.offset, self.next
             ));
         }
+        if let Some(words) = self.pass_over(entry.offset) {
+            return Place::Stop(words);
+        }
         self.next = entry.offset + 1;
+        self.known.see(self.next);
         self.offset_errors = 0;
         if let Some(dead) = self.dead_committed
             && dead.last == entry.offset
-            && dead.fingerprint != entry.record.fingerprint()
+            && let Some(words) = self.differs(entry, dead.fingerprint)
         {
-            return Place::Stop(made_anew(dead.last, dead.fingerprint, entry.record.fingerprint()));
+            return Place::Stop(words);
         }
         match self.committed {
             Some(committed) if self.phase == Phase::Rebuilding => {
                 if entry.offset < committed.last {
                     return Place::Feed;
                 }
-                let found = entry.record.fingerprint();
-                if found != committed.fingerprint {
-                    return Place::Stop(made_anew(committed.last, committed.fingerprint, found));
+                if let Some(words) = self.differs(entry, committed.fingerprint) {
+                    return Place::Stop(words);
                 }
                 self.phase = Phase::Reading;
                 Place::FeedLast
@@ -142,10 +159,115 @@ impl Partition {
         }
     }
 
-    /// Throws away what waits; nothing of this partition is read any more.
-    pub(crate) fn stop(&mut self) {
-        self.phase = Phase::Stopped;
+    /// The log has nothing more below `end`: where it has gaps, the offsets up to there are no records. Words: why that
+    /// can't be.
+    pub(crate) fn caught_up(&mut self, end: u64) -> Option<String> {
+        if self.phase == Phase::Stopped {
+            return None;
+        }
+        if !self.gapless && end > self.next {
+            if let Some(words) = self.pass_over(end) {
+                return Some(words);
+            }
+            self.next = end;
+        }
+        self.known.see(end);
+        if self.pending.last.is_none() && self.next >= end {
+            self.oldest = None;
+        }
+        None
+    }
+
+    /// Words, if the log passes over an offset, from the next one up to `to`, at which the tables know a record.
+    fn pass_over(&self, to: u64) -> Option<String> {
+        let committed = self.committed.filter(|_| self.phase == Phase::Rebuilding);
+        let of_events = committed.map(|committed| (committed.last, committed.fingerprint));
+        let of_dead_letters = self.dead_committed.map(|dead| (dead.last, dead.fingerprint));
+        let passed =
+            [of_events, of_dead_letters].into_iter().flatten().find(|(last, _)| (self.next..to).contains(last));
+        passed.map(|(last, stored)| made_anew(last, stored, None, &self.lost()))
+    }
+
+    fn differs(&self, entry: &Entry, stored: i64) -> Option<String> {
+        let found = entry.record.fingerprint();
+        (found != stored).then(|| made_anew(entry.offset, stored, Some(found), &self.lost()))
+    }
+
+    fn lost(&self) -> String {
+        lost(self.lake_next(), self.known.sure)
+    }
+
+    /// The first offset that `events` does not hold.
+    pub(crate) fn lake_next(&self) -> u64 {
+        self.committed.map_or(0, |committed| committed.last + 1)
+    }
+
+    /// Below this everything is in the lake, or is no record.
+    pub(crate) fn settled_to(&self) -> u64 {
+        let settled = self.phase == Phase::Reading && self.pending.last.is_none();
+        if settled { self.next } else { self.lake_next() }
+    }
+
+    /// Records known that are not in the lake (where the log has gaps, with those).
+    pub(crate) fn lag_records(&self) -> u64 {
+        self.known.seen.saturating_sub(self.settled_to())
+    }
+
+    /// The log ends at `end`. Of records that were not read yet nobody knows the age: they count from `now`.
+    pub(crate) fn see_end(&mut self, end: u64, now: Micros) {
+        self.known.see(end);
+        if self.lag_records() > 0 {
+            self.oldest.get_or_insert(now);
+        }
+    }
+
+    /// A record whose rows are new was read.
+    pub(crate) fn took(&mut self, entry: &Entry, now: Instant) {
+        if self.pending.last.is_none() {
+            self.oldest = Some(entry.timestamp);
+        }
+        self.pending.since.get_or_insert(now);
+        self.pending.trail.push(entry.offset, &entry.record, self.known.seen);
+        self.pending.last = Some(entry.clone());
+    }
+
+    /// What waited is committed.
+    pub(crate) fn settle(&mut self, committed: Committed, dead_committed: Option<DeadCommitted>) {
+        self.committed = Some(committed);
+        self.dead_committed = dead_committed.or(self.dead_committed);
+        let pending = std::mem::take(&mut self.pending);
+        // What comes next was not read yet: it is no older than the last that was.
+        self.oldest = pending.last.map(|last| last.timestamp).filter(|_| self.known.seen > self.next);
+    }
+
+    /// Throws away what waits without a commit: it will be read again.
+    pub(crate) fn forget(&mut self) {
         self.pending = Pending::default();
+    }
+
+    /// Records by which the log is recognised before a commit: see [`crate::identity`].
+    pub(crate) fn anchors(&self) -> Vec<Anchor> {
+        let committed = self.committed.map(|at| Anchor { offset: at.last, fingerprint: at.fingerprint });
+        let first = self.pending.trail.first().map(|at| Anchor { offset: at.offset, fingerprint: at.fingerprint });
+        [committed, first].into_iter().flatten().collect()
+    }
+
+    /// What was read since the last commit: a sample, the last record in it.
+    pub(crate) fn marks(&self) -> Vec<Mark> {
+        let mut marks = self.pending.trail.marks().to_vec();
+        if let Some(Entry { offset, record, .. }) = &self.pending.last
+            && marks.last().is_some_and(|mark| mark.offset < *offset)
+        {
+            marks.push(Mark { offset: *offset, fingerprint: record.fingerprint(), end: offset + 1 });
+        }
+        marks
+    }
+
+    /// Throws away what waits; nothing of this partition is read any more. From `now` on, at the latest, it lags.
+    pub(crate) fn stop(&mut self, now: Micros) {
+        self.phase = Phase::Stopped;
+        self.oldest.get_or_insert(now);
+        self.forget();
     }
 
     /// True once it stopped.
@@ -166,7 +288,7 @@ impl Partition {
 
     /// What the next commit says of it; `None`: nothing was read since the last.
     pub(crate) fn next_committed(&self) -> Option<Committed> {
-        let (last, record) = self.pending.last.as_ref()?;
+        let Entry { offset: last, record, .. } = self.pending.last.as_ref()?;
         let before = self.committed.as_ref();
         Some(Committed {
             last: *last,
@@ -181,75 +303,4 @@ impl Partition {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use bytes::Bytes;
-
-    fn entry(offset: u64, text: &'static str) -> Entry {
-        let record = Record { headers: Vec::new(), payload: Bytes::from_static(text.as_bytes()) };
-        Entry { partition: 0, offset, timestamp: 0, record }
-    }
-
-    fn partition(last: Option<(u64, &'static str)>, next: u64) -> Partition {
-        let committed = last.map(|(last, text)| Committed {
-            last,
-            fingerprint: entry(last, text).record.fingerprint(),
-            dedup: 0,
-            rows: 10,
-            duplicates: 1,
-            dead_letters: 0,
-        });
-        Partition::new(lake::tables::txn_names("c", "t", 0), committed, None, Window::new(10), next)
-    }
-
-    #[test]
-    fn records_up_to_the_position_feed_the_window_and_the_next_is_new() {
-        let mut partition = partition(Some((2, "c")), 1);
-        assert_eq!(partition.place(&entry(1, "b")), Place::Feed);
-        assert_eq!(partition.place(&entry(2, "c")), Place::FeedLast);
-        assert_eq!(partition.place(&entry(3, "d")), Place::Keep);
-    }
-
-    #[test]
-    fn another_record_at_the_position_stops() {
-        let mut partition = partition(Some((2, "c")), 2);
-        assert!(matches!(partition.place(&entry(2, "x")), Place::Stop(_)));
-    }
-
-    #[test]
-    fn another_record_where_dead_letters_were_committed_stops() {
-        let mut partition = partition(Some((2, "c")), 3);
-        let fingerprint = entry(3, "d").record.fingerprint();
-        partition.dead_committed = Some(DeadCommitted { last: 3, fingerprint, rows: 1 });
-        assert!(!partition.wants_dead_letters_of(3) && partition.wants_dead_letters_of(4));
-        assert!(matches!(partition.place(&entry(3, "x")), Place::Stop(_)));
-    }
-
-    #[test]
-    fn a_missing_record_stops_and_nothing_of_it_is_read_any_more() {
-        let mut partition = partition(Some((2, "c")), 3);
-        assert_eq!(partition.place(&entry(3, "d")), Place::Keep);
-        assert!(matches!(partition.place(&entry(5, "f")), Place::Stop(_)));
-        partition.stop();
-        assert_eq!(partition.place(&entry(6, "g")), Place::Ignore);
-        assert!(partition.is_drained());
-    }
-
-    #[test]
-    fn totals_run_on_from_what_the_table_says() {
-        let mut partition = partition(Some((2, "c")), 3);
-        assert_eq!(partition.next_committed(), None);
-        let record = entry(4, "e").record;
-        partition.pending = Pending { last: Some((4, record.clone())), rows: 5, duplicates: 2, ..Pending::default() };
-        let next = partition.next_committed().unwrap();
-        let expected = Committed {
-            last: 4,
-            fingerprint: record.fingerprint(),
-            dedup: 4,
-            rows: 15,
-            duplicates: 3,
-            dead_letters: 0,
-        };
-        assert_eq!(next, expected);
-    }
-}
+mod tests;

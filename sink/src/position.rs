@@ -81,25 +81,54 @@ pub enum Resume {
     Stop(String),
 }
 
+/// What this process knows of the end of a partition's log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The largest end that was seen before the log was last found to be the one that the table is written from.
+    pub sure: u64,
+    /// The largest end that was seen, perhaps of a log that was made anew since.
+    pub seen: u64,
+}
+
+impl Known {
+    /// The log ends at `end`, or further.
+    pub fn see(&mut self, end: u64) {
+        self.seen = self.seen.max(end);
+    }
+
+    /// The log was found to be the one that it was: the ends seen were its own.
+    pub fn prove(&mut self) {
+        self.sure = self.seen;
+    }
+}
+
 /// Decides how to go on. `dead_letters_last`: records up to there have their dead letters committed; that it is above
 /// the position of `events` means that a crash came between the two commits. `log`: first offset still held, and the
-/// next one to be written.
-pub fn resume(committed: Option<&Committed>, dead_letters_last: Option<u64>, log: &Range<u64>) -> Resume {
+/// next one to be written. `known_end`: the largest end of the log that this process had seen before, 0 for none.
+///
+/// In a log with gaps a position may be followed by markers alone. When retention has dropped them too, with nothing
+/// after them, the log begins above the next offset, and whether a record stood there can't be told: it stops as for a
+/// hole. That takes a producer with transactions, and a partition without a record for as long as retention goes back.
+pub fn resume(
+    committed: Option<&Committed>,
+    dead_letters_last: Option<u64>,
+    log: &Range<u64>,
+    known_end: u64,
+    gapless: bool,
+) -> Resume {
     let Range { start, end } = *log;
     let events_last = committed.map(|committed| committed.last);
+    let next = events_last.map_or(0, |last| last + 1);
     if let Some(last) = events_last.max(dead_letters_last)
         && end <= last
     {
-        return Resume::Stop(format!(
-            "the tables hold it up to offset {last}, but the log ends at {end}: it was cut off, wiped or made anew. \
-             Restore the log, or use new tables"
-        ));
+        return Resume::Stop(cut_off(last, end, &lost(next, known_end)));
     }
-    let next = events_last.map_or(0, |last| last + 1);
     if start > next {
+        let or_markers = if gapless { "" } else { " (if they were not markers of transactions alone)" };
         return Resume::Stop(format!(
             "the next record to read is {next}, but the log begins at {start}: records {next}..{start} are gone and \
-             would be a hole. Restore the log, or use new tables"
+             would be a hole{or_markers}. Restore the log, or use new tables"
         ));
     }
     match committed {
@@ -111,12 +140,32 @@ pub fn resume(committed: Option<&Committed>, dead_letters_last: Option<u64>, log
     }
 }
 
-/// Why a partition stops whose record at a committed position is another one.
-pub(crate) fn made_anew(offset: u64, stored: i64, found: i64) -> String {
+/// What of a log that is gone never reached the lake, as far as it is known here. `next`: the first offset that the
+/// lake has not; `end`: the largest end of that log that this process has seen.
+pub(crate) fn lost(next: u64, end: u64) -> String {
+    if end > next {
+        return format!("records {next}..{end} of the former log never reached the lake, nor what it held above them");
+    }
+    format!("the lake has the former log below offset {next}; what it held from {next} on never reached the lake")
+}
+
+/// Why a partition stops whose log ends below what the tables hold. `lost`: see [`lost`].
+pub(crate) fn cut_off(last: u64, end: u64, lost: &str) -> String {
     format!(
-        "the record at offset {offset} is not the one that the table was written from (fingerprint {found:016x}, the \
-         table has {stored:016x}): the log was made anew or replaced. Restore the log, or use new tables"
+        "the tables hold it up to offset {last}, but the log ends at {end}: it was cut off, wiped or made anew; {lost}. \
+         Restore the log, or use new tables"
     )
+}
+
+/// Why a partition stops whose record at a known offset is another one, or none (`found`). `lost`: see [`lost`].
+pub(crate) fn made_anew(offset: u64, stored: i64, found: Option<i64>, lost: &str) -> String {
+    let found = match found {
+        Some(found) => {
+            format!("another record stands at offset {offset} (fingerprint {found:016x}, not {stored:016x})")
+        }
+        None => format!("no record stands at offset {offset} any more (the one with fingerprint {stored:016x} did)"),
+    };
+    format!("{found}: the log was made anew or replaced; {lost}. Restore the log, or use new tables")
 }
 
 #[cfg(test)]
@@ -126,6 +175,10 @@ mod tests {
 
     fn at(last: u64, dedup: u64) -> Committed {
         Committed { last, fingerprint: 7, dedup, rows: 0, duplicates: 0, dead_letters: 0 }
+    }
+
+    fn resume(committed: Option<&Committed>, dead_letters_last: Option<u64>, log: &Range<u64>) -> Resume {
+        super::resume(committed, dead_letters_last, log, 0, true)
     }
 
     fn is_stop(resume: Resume) -> bool {
@@ -168,6 +221,36 @@ mod tests {
     #[test]
     fn a_window_that_retention_cut_is_rebuilt_from_what_is_left_and_says_so() {
         assert_eq!(resume(Some(&at(9, 4)), None, &(7..12)), Resume::Rebuild { from: 7, window_records_lost: 3 });
+    }
+
+    #[test]
+    fn the_words_name_what_never_reached_the_lake_as_far_as_it_is_known() {
+        let words = |known_end| match super::resume(Some(&at(9, 4)), None, &(0..3), known_end, true) {
+            Resume::Stop(words) => words,
+            other => panic!("it goes on: {other:?}"),
+        };
+        assert!(words(25).contains("records 10..25 of the former log never reached the lake"), "{}", words(25));
+        for nothing_more in [0, 10] {
+            assert!(words(nothing_more).contains("the lake has the former log below offset 10"));
+        }
+    }
+
+    #[test]
+    fn a_log_with_gaps_that_begins_above_the_position_stops_too() {
+        let Resume::Stop(words) = super::resume(Some(&at(9, 4)), None, &(11..12), 0, false) else {
+            panic!("a marker can't be told from a record that is gone")
+        };
+        assert!(words.contains("records 10..11 are gone") && words.contains("markers of transactions"), "{words}");
+    }
+
+    #[test]
+    fn an_end_that_was_seen_is_the_former_logs_once_the_log_was_recognised_after_it() {
+        let mut known = Known::default();
+        known.see(7);
+        known.prove();
+        known.see(12);
+        known.see(9);
+        assert_eq!(known, Known { sure: 7, seen: 12 });
     }
 
     #[test]

@@ -4,8 +4,9 @@ use crate::partition::DeadCommitted;
 use crate::position::{Committed, Stored};
 use crate::provenance::Columns;
 use event::dedup::WINDOW_ROWS_MAX;
-use lake::table::{Error, Table};
-use lake::tables::{DEDUP_ROWS, EVENT_DATE, PARTITIONS, TxnNames};
+use lake::location::Location;
+use lake::table::{Error, Spec, Table};
+use lake::tables::{DEDUP_ROWS, EVENT_DATE, LOG, PARTITIONS, TxnNames};
 
 const EVENTS: &str = "events";
 const DEAD_LETTERS: &str = "dead_letters";
@@ -23,13 +24,20 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    /// Opens the tables, or makes them, and checks that they belong to a log with so many partitions.
+    /// Opens the tables, or makes them, and checks that they belong to this log and its number of partitions.
     pub(crate) async fn open(lake: &Lake, log: &dyn log::Log, dedup_rows: usize) -> Result<Tables, Error> {
         let partitions = log.writer().partitions();
-        let dead_letters = Table::open_or_create(&lake.dead_letters, &lake::tables::dead_letters(partitions)).await?;
-        check_partitions(&dead_letters, DEAD_LETTERS, partitions)?;
-        let events = Table::open_or_create(&lake.events, &lake::tables::events(partitions, dedup_rows)).await?;
-        check_partitions(&events, EVENTS, partitions)?;
+        let (topic, cluster) = (log.topic().to_owned(), log.cluster().to_owned());
+        let name = format!("{cluster}/{topic}");
+        let open = async |table, at: &Location, mut spec: Spec| {
+            spec.properties.insert(LOG.to_owned(), name.clone());
+            let opened = Table::open_or_create(at, &spec).await?;
+            check_log(&opened, table, &name)?;
+            check_partitions(&opened, table, partitions)?;
+            Ok::<_, Error>(opened)
+        };
+        let dead_letters = open(DEAD_LETTERS, &lake.dead_letters, lake::tables::dead_letters(partitions)).await?;
+        let events = open(EVENTS, &lake.events, lake::tables::events(partitions, dedup_rows)).await?;
         let columns = Columns::new(&events.schema(), EVENT_DATE).map_err(|reason| incompatible(EVENTS, reason))?;
         let pinned: usize = number(&events, EVENTS, DEDUP_ROWS)?;
         if pinned > WINDOW_ROWS_MAX {
@@ -44,7 +52,6 @@ impl Tables {
                  what was read already in another way"
             );
         }
-        let (topic, cluster) = (log.topic().to_owned(), log.cluster().to_owned());
         Ok(Tables { events, dead_letters, topic, cluster, dedup_rows: pinned, columns })
     }
 
@@ -86,6 +93,21 @@ impl Tables {
                 Err(broken(DEAD_LETTERS, reason))
             }
         }
+    }
+}
+
+/// A table has rows of one log: `_partition` and `_offset` of two would be the same places. Tables of versions that did
+/// not write it down are taken as they are.
+fn check_log(table: &Table, name: &str, log: &str) -> Result<(), Error> {
+    match table.property(LOG) {
+        Some(pinned) if pinned != log => {
+            let reason = format!(
+                "it was made for the log {pinned} (cluster/topic), this log is {log}: rows of two logs in one table \
+                 would name the same places. Use the log it was made from, or new tables"
+            );
+            Err(incompatible(name, reason))
+        }
+        _ => Ok(()),
     }
 }
 

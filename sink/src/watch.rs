@@ -1,14 +1,21 @@
-//! Watching work that may never end: a store that takes a request and does not answer gives no error to wait out.
+//! Watching work that may never end: a store, or a broker, that takes a request and does not answer gives no error to
+//! wait out.
 use crate::readiness::Readiness;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::time::timeout;
 
+/// Whom a flush waits for.
+pub(crate) const STORE: &str = "the lake's store";
+/// Whom reading, and the checks before and after a flush, wait for.
+pub(crate) const LOG: &str = "the log";
+
 /// Waits for `work` however long it takes; when it takes longer than `slow`, the sink is unready until somebody says
-/// [`Readiness::recovered`]. `what` is a sentence's subject.
+/// [`Readiness::recovered`]. `what` is a sentence's subject, `whom` it waits for another's.
 pub(crate) async fn watched<T>(
     readiness: &mut Readiness,
     what: &str,
+    whom: &str,
     slow: Duration,
     work: impl Future<Output = T>,
 ) -> T {
@@ -16,8 +23,8 @@ pub(crate) async fn watched<T>(
     if let Ok(done) = timeout(slow, work.as_mut()).await {
         return done;
     }
-    let words = format!("{what} is under way for more than {slow:?}: the lake's store does not answer");
-    tracing::warn!(words, "sink waits for the lake");
+    let words = format!("{what} is under way for more than {slow:?}: {whom} does not answer");
+    tracing::warn!(words, "sink waits");
     readiness.trouble(words);
     work.await
 }
@@ -53,7 +60,7 @@ mod tests {
             answer.send(7).unwrap();
         });
         let slow = Duration::from_millis(5);
-        let done = timeout(LONG, watched(&mut readiness, "a flush", slow, hangs)).await;
+        let done = timeout(LONG, watched(&mut readiness, "a flush", STORE, slow, hangs)).await;
         assert_eq!(done, Ok(Ok(7)));
         store.await.unwrap();
         readiness.recovered();
@@ -64,7 +71,7 @@ mod tests {
     #[tokio::test]
     async fn work_that_ends_in_time_is_not_told() {
         let (told, mut readiness) = ready();
-        watched(&mut readiness, "a flush", LONG, tokio::task::yield_now()).await;
+        watched(&mut readiness, "a flush", STORE, LONG, tokio::task::yield_now()).await;
         assert_eq!(told.lock().unwrap().len(), 2, "starting, ready");
     }
 }

@@ -1,8 +1,10 @@
 //! Taking partitions up, stopping them, giving them back: the shell around [`crate::position`].
 use super::Sink;
+use super::identity::Recognised;
+use super::waiting::within;
 use crate::partition::Partition;
-use crate::position::{Resume, resume};
-use crate::watch::watched;
+use crate::position::{Known, Resume, resume};
+use crate::watch::{LOG, STORE, watched};
 use crate::{Error, telemetry};
 use event::dedup::Window;
 use log::ReadError;
@@ -16,7 +18,9 @@ impl Sink {
     /// Takes the partitions up where the tables say.
     pub(super) async fn resume_all(&mut self, partitions: &[u32]) -> Result<(), Error> {
         loop {
-            match watched(&mut self.readiness, "a look at the tables", self.slow, self.tables.reload()).await {
+            match watched(&mut self.readiness, "a look at the tables", STORE, self.timing.slow, self.tables.reload())
+                .await
+            {
                 Ok(()) => break,
                 Err(error) => self.wait_for_lake(error).await?,
             }
@@ -24,6 +28,8 @@ impl Sink {
         for partition in partitions {
             self.resume(*partition).await?;
         }
+        // It was the tables' time, not the log's.
+        self.heard();
         self.recovered();
         Ok(())
     }
@@ -32,6 +38,12 @@ impl Sink {
     pub(super) async fn resume(&mut self, number: u32) -> Result<(), Error> {
         self.buffer.drop_partition(number);
         let names = self.tables.names(number);
+        let before = self.partitions.remove(&number);
+        let (offset_errors, oldest) = before.as_ref().map_or((0, None), |before| (before.offset_errors, before.oldest));
+        let mut known = before.map(|before| before.known).or(self.known.get(&number).copied()).unwrap_or_default();
+        // What was seen so far was of the log as it was until now.
+        known.prove();
+        self.known.insert(number, known);
         let mut overtaken = 0;
         loop {
             let stored =
@@ -43,38 +55,50 @@ impl Sink {
                     continue;
                 }
             };
-            let held = match self.reader.bounds(number).await {
-                Ok(held) => held,
-                Err(error) => {
-                    self.wait_for_log(error).await?;
-                    continue;
-                }
-            };
-            let decision = resume(committed.as_ref(), dead_committed.map(|dead| dead.last), &held);
+            let Some(held) = self.bounds(number).await? else { return Ok(()) };
+            let (dead_last, gapless) = (dead_committed.map(|dead| dead.last), self.log.is_gapless());
+            let decision = resume(committed.as_ref(), dead_last, &held, known.sure, gapless);
             let (from, lost) = match &decision {
                 Resume::Start => (0, 0),
                 Resume::Rebuild { from, window_records_lost } => (*from, *window_records_lost),
                 Resume::Stop(_) => (held.end, 0),
             };
-            match self.reader.seek(number, from).await {
-                Ok(()) => {}
+            match self.seek(number, from).await? {
+                Some(Ok(())) => {}
                 // Retention moved on between the two calls: look again.
-                Err(ReadError::OutOfRange { .. }) if overtaken < OFFSET_ERRORS_MAX => {
+                Some(Err(_)) if overtaken < OFFSET_ERRORS_MAX => {
                     overtaken += 1;
                     continue;
                 }
-                Err(error) => {
+                Some(Err(error)) => {
                     self.wait_for_log(error).await?;
                     continue;
                 }
+                None => return Ok(()),
             }
             let window = Window::new(self.tables.dedup_rows);
-            let mut partition = Partition::new(names, committed, dead_committed, window, from);
-            partition.drain_to = self.draining_since.map(|_| held.end);
-            let offset_errors = self.partitions.get(&number).map_or(0, |before| before.offset_errors);
+            let mut partition = Partition::new(names, committed, dead_committed, window, from, gapless);
+            partition.drain_to = self.drain.map(|_| held.end);
             partition.offset_errors = offset_errors;
+            let stops = matches!(decision, Resume::Stop(_));
+            if !stops && held.end < known.sure {
+                tracing::error!(
+                    partition = number,
+                    "records {}..{} are gone from the log, before they reached the lake: it was cut off above what the \
+                     lake holds",
+                    held.end,
+                    known.sure
+                );
+                known = Known::default();
+            }
+            partition.known = known;
+            partition.oldest = oldest.filter(|_| stops || partition.lake_next() < held.end);
+            if !stops {
+                partition.see_end(held.end, self.clock.now());
+            }
             self.partitions.insert(number, partition);
             self.readiness.forget(number);
+            self.count_stopped();
             if lost > 0 {
                 telemetry::window_cut();
                 tracing::warn!(
@@ -88,7 +112,6 @@ impl Sink {
                 self.mark_stopped(number, words);
             } else if let Some(committed) = committed {
                 telemetry::position(number, committed.last);
-                telemetry::lag(number, held.end - (committed.last + 1));
                 if from > committed.last {
                     self.release(number, committed.last + 1).await?;
                 }
@@ -113,7 +136,12 @@ impl Sink {
         if errors > OFFSET_ERRORS_MAX {
             return self.stop(number, format!("the log changes while it is read: {words}")).await;
         }
-        self.resume_all(&[number]).await
+        // Another log, with records up to the position again, would be recognised on the way there too; but here it is
+        // still known what was read of the former one.
+        match self.recognise(number).await? {
+            Recognised::No(words) => self.stop(number, words).await,
+            Recognised::Yes | Recognised::NoAnchor(_) | Recognised::Silent => self.resume_all(&[number]).await,
+        }
     }
 
     /// Stops a partition in words; the others go on.
@@ -125,10 +153,15 @@ impl Sink {
     pub(super) fn mark_stopped(&mut self, number: u32, words: String) {
         tracing::error!(partition = number, words, "partition stopped");
         self.buffer.drop_partition(number);
+        let now = self.clock.now();
         if let Some(partition) = self.partitions.get_mut(&number) {
-            partition.stop();
+            partition.stop(now);
         }
         self.readiness.stop(number, words);
+        self.count_stopped();
+    }
+
+    fn count_stopped(&self) {
         telemetry::stopped(self.partitions.values().filter(|partition| partition.is_stopped()).count());
     }
 
@@ -136,33 +169,50 @@ impl Sink {
     /// each read, and hold up the other partitions. What comes there is ignored.
     pub(super) async fn park(&mut self, number: u32) -> Result<(), Error> {
         loop {
-            let parked = match self.reader.bounds(number).await {
-                Ok(held) => self.reader.seek(number, held.end).await,
-                Err(error) => Err(error),
-            };
-            match parked {
-                Ok(()) => return Ok(()),
-                Err(error) => self.wait_for_log(error).await?,
+            let Some(held) = self.bounds(number).await? else { return Ok(()) };
+            match self.seek(number, held.end).await? {
+                Some(Err(error)) => self.wait_for_log(error).await?,
+                Some(Ok(())) | None => break,
             }
         }
+        self.recovered();
+        Ok(())
     }
 
+    /// Partitions are another sink's from here on. What is buffered of them is thrown away, also when the group could
+    /// be made to wait for a flush: that would hold up every member for as long as the store takes, and a flush of a
+    /// partition that was lost rather than asked back (a sink that had slept) loses the compare-and-swap, and with it
+    /// the rows of all partitions. So a rebalance costs its next owner what this one had read since the last commit: at
+    /// most one flush's age. A commit that was under way has ended before this is called, one way or the other.
     pub(super) fn revoke(&mut self, partitions: &[u32]) {
         for number in partitions {
             self.buffer.drop_partition(*number);
-            self.partitions.remove(number);
+            if let Some(partition) = self.partitions.remove(number) {
+                self.known.insert(*number, partition.known);
+            }
             self.readiness.forget(*number);
+            self.lags.forget(*number);
         }
+        self.count_stopped();
+        telemetry::revoked(partitions.len(), self.partitions.len());
     }
 
     /// The table holds everything below `offset`: retention by age and budget may drop it. The dedup window reaches
     /// further back, to D, but may be cut short: held back for it, a full disk would refuse events for the sake of
     /// duplicates that are found again when their date is sealed.
     pub(super) async fn release(&mut self, partition: u32, offset: u64) -> Result<(), Error> {
-        match self.reader.release(partition, offset).await {
-            Ok(()) => Ok(()),
-            Err(error @ ReadError::Corrupt(_)) => Err(error.into()),
-            Err(error) => {
+        let until = self.patience();
+        let released = self.reader.release(partition, offset);
+        let released = watched(&mut self.readiness, "a release", LOG, self.timing.slow, released);
+        match within(until, released).await {
+            Some(Ok(())) => {
+                self.heard();
+                self.recovered();
+                Ok(())
+            }
+            Some(Err(error @ ReadError::Corrupt(_))) => Err(error.into()),
+            None => Ok(()),
+            Some(Err(error)) => {
                 tracing::warn!(partition, offset, %error, "the log was not told what it may drop; the next commit tells it");
                 Ok(())
             }

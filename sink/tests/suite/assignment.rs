@@ -1,6 +1,7 @@
 //! Partitions that are taken away and given back, as a broker's group does.
 use crate::group::Group;
 use crate::harness::{Harness, eventually};
+use crate::pipe::Pipe;
 use log::Next;
 
 #[tokio::test]
@@ -75,4 +76,45 @@ async fn a_sink_that_lost_to_another_goes_on_from_the_table_not_from_what_it_rem
     assert_eq!(group.seeks(0), 2, "it loses once, and reads the table");
     running.stop().await;
     assert_eq!(harness.places().await, [(0, 0, 0, 1), (0, 0, 1, 2), (0, 1, 0, 3)]);
+}
+
+#[tokio::test]
+async fn a_member_without_partitions_stands_by_ready_and_ends_at_once() {
+    let harness = Harness::new(2);
+    let group = Group::standby(&harness);
+    let running = harness.start_on(group.clone());
+    assert_eq!(running.ready(), Err("nothing was told yet".to_owned()));
+    group.order(Next::Assigned(Vec::new())).await;
+    assert_eq!(running.ready(), Ok(()));
+    // And takes over when it is needed.
+    harness.produce(1, &[1]).await;
+    group.order(Next::Assigned(vec![1])).await;
+    group.read_up_to(1, 1).await;
+    group.order(Next::Revoked(vec![1])).await;
+    assert_eq!(running.ready(), Ok(()));
+    running.stop().await;
+    assert_eq!(harness.ids().await, [] as [u128; 0]);
+}
+
+/// The store is slow, and meanwhile the group gives the partition to another sink.
+#[tokio::test]
+async fn a_commit_that_is_under_way_ends_before_its_partition_is_given_up_and_none_comes_after() {
+    let mut harness = Harness::new(2);
+    harness.drain().await;
+    harness.config.flush_rows = 1;
+    harness.timing.slow = std::time::Duration::from_millis(20);
+    let group = Group::over(&harness);
+    let running = harness.start_on(group.clone());
+    eventually("it is ready", async || running.ready().is_ok()).await;
+    let pipe = Pipe::before_the_next_commit(&harness).await;
+    harness.produce(0, &[1]).await;
+    eventually("the store hangs", async || running.ready().is_err_and(|words| words.contains("a flush"))).await;
+    group.order_later(Next::Revoked(vec![0]));
+    harness.produce(0, &[2]).await;
+    harness.produce(1, &[3]).await;
+    pipe.open();
+    group.obeyed(1).await;
+    harness.committed(1, 0).await;
+    running.stop().await;
+    assert_eq!(harness.places().await, [(0, 0, 0, 1), (1, 0, 0, 3)]);
 }

@@ -8,6 +8,19 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+/// Which calls of a reader end only when the test says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Silence {
+    #[default]
+    None,
+    /// `next`.
+    Reads,
+    /// `release`.
+    Releases,
+    /// All.
+    All,
+}
+
 /// What a test and the readers share.
 #[derive(Default)]
 struct State {
@@ -20,6 +33,11 @@ struct State {
     taken: BTreeMap<u32, u64>,
     /// For each partition, how often it was sought.
     seeks: BTreeMap<u32, usize>,
+    /// Partitions are given by orders alone.
+    standby: bool,
+    silence: Silence,
+    /// So many looks at a record fail.
+    looks_to_fail: usize,
 }
 
 /// The log. One reader at a time.
@@ -33,6 +51,13 @@ impl Group {
         Arc::new(Group { log: harness.log.clone(), state: Arc::default() })
     }
 
+    /// The members get no partition but by order.
+    pub fn standby(harness: &Harness) -> Arc<Group> {
+        let group = Group::over(harness);
+        group.state().standby = true;
+        group
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
@@ -40,8 +65,18 @@ impl Group {
     /// Hands out `next`, and waits until it was dealt with.
     pub async fn order(&self, next: Next) {
         let obeyed = self.state().obeyed;
+        self.order_later(next);
+        self.obeyed(obeyed + 1).await;
+    }
+
+    /// Hands out `next` when the reader asks for something the next time.
+    pub fn order_later(&self, next: Next) {
         self.state().orders.push_back(next);
-        eventually("the order is dealt with", async || self.state().obeyed > obeyed).await;
+    }
+
+    /// Waits until so many orders were dealt with.
+    pub async fn obeyed(&self, orders: usize) {
+        eventually("the order is dealt with", async || self.state().obeyed >= orders).await;
     }
 
     /// Waits until every record of `partition` below `end` was dealt with.
@@ -53,6 +88,16 @@ impl Group {
     /// How often the reader was put somewhere in `partition`.
     pub fn seeks(&self, partition: u32) -> usize {
         self.state().seeks.get(&partition).copied().unwrap_or_default()
+    }
+
+    /// From now on these calls hang.
+    pub fn silence(&self, silence: Silence) {
+        self.state().silence = silence;
+    }
+
+    /// The next `looks` looks at a record find the log unavailable.
+    pub fn fail_looks(&self, looks: usize) {
+        self.state().looks_to_fail = looks;
     }
 }
 
@@ -98,6 +143,17 @@ impl Member {
         state.in_hand.clone_from(&order);
         order
     }
+
+    /// Waits while calls of this kind hang.
+    async fn answer(&mut self, kind: Silence) {
+        let hangs = || {
+            let silence = self.state.lock().unwrap().silence;
+            silence == Silence::All || silence == kind
+        };
+        while hangs() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
 }
 
 #[async_trait]
@@ -107,29 +163,46 @@ impl Reader for Member {
             if let Some(order) = self.turn() {
                 return Ok(order);
             }
+            self.answer(Silence::Reads).await;
             // Looks for orders now and then; `next` loses nothing when it is dropped.
             let Ok(next) = tokio::time::timeout(Duration::from_millis(2), self.reader.next()).await else { continue };
-            if let Ok(record @ Next::Record(_)) = &next {
-                self.state.lock().unwrap().in_hand = Some(record.clone());
+            let mut state = self.state.lock().unwrap();
+            match &next {
+                Ok(Next::Assigned(_)) if state.standby => continue,
+                Ok(record @ Next::Record(_)) => state.in_hand = Some(record.clone()),
+                _ => {}
             }
             return next;
         }
     }
     async fn seek(&mut self, partition: u32, offset: u64) -> Result<(), ReadError> {
+        self.answer(Silence::All).await;
         self.reader.seek(partition, offset).await?;
         *self.state.lock().unwrap().seeks.entry(partition).or_default() += 1;
         Ok(())
     }
     async fn bounds(&mut self, partition: u32) -> Result<Range<u64>, ReadError> {
+        self.answer(Silence::All).await;
         self.reader.bounds(partition).await
     }
     async fn offset_at(&mut self, partition: u32, time: Micros) -> Result<Option<u64>, ReadError> {
         self.reader.offset_at(partition, time).await
     }
     async fn fingerprint_at(&mut self, partition: u32, offset: u64) -> Result<Option<i64>, ReadError> {
+        self.answer(Silence::All).await;
+        let fails = {
+            let mut state = self.state.lock().unwrap();
+            let fails = state.looks_to_fail > 0;
+            state.looks_to_fail = state.looks_to_fail.saturating_sub(1);
+            fails
+        };
+        if fails {
+            return Err(ReadError::Unavailable("no look, by order".to_owned()));
+        }
         self.reader.fingerprint_at(partition, offset).await
     }
     async fn release(&mut self, partition: u32, offset: u64) -> Result<(), ReadError> {
+        self.answer(Silence::Releases).await;
         self.reader.release(partition, offset).await
     }
 }

@@ -72,6 +72,11 @@ pub struct Position {
 
 pub type Answers = Arc<Mutex<Vec<Result<(), String>>>>;
 
+/// Why it was not ready at last.
+pub fn words(answers: &Answers) -> String {
+    answers.lock().unwrap().last().unwrap().clone().unwrap_err()
+}
+
 /// A sink that runs.
 pub struct Running {
     pub task: JoinHandle<Result<(), Error>>,

@@ -1,11 +1,7 @@
 //! A log that is not the one that the tables were written from stops the partition, in words; others go on.
 use crate::group::Group;
-use crate::harness::{Answers, Harness, eventually};
+use crate::harness::{Harness, eventually, words};
 use sink::Error;
-
-fn words(answers: &Answers) -> String {
-    answers.lock().unwrap().last().unwrap().clone().unwrap_err()
-}
 
 #[tokio::test]
 async fn a_log_made_anew_stops_its_partition_and_the_other_goes_on() {
@@ -21,6 +17,7 @@ async fn a_log_made_anew_stops_its_partition_and_the_other_goes_on() {
     }
     let words = words(&harness.drain().await);
     assert!(words.contains("partition 0 stopped") && words.contains("made anew"), "{words}");
+    assert!(words.contains("the lake has the former log below offset 2"), "{words}");
     assert!(!words.contains("partition 1"), "{words}");
     assert_eq!(harness.ids().await, [1, 2, 110, 111, 112, 113, 114]);
 }

@@ -1,9 +1,10 @@
 //! Trouble that passes: waited out, unready, with nothing lost.
+use crate::group::{Group, Silence};
 use crate::harness::{DATE, Harness, eventually};
+use crate::pipe::Pipe;
 use lake::location::Location;
 use log::ReadError;
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 #[tokio::test]
@@ -26,7 +27,6 @@ async fn a_lake_that_does_not_take_files_is_waited_out_with_what_is_buffered() {
     assert_eq!(harness.places().await, [(0, 0, 0, 1), (0, 1, 0, 2)]);
 }
 
-/// In place of the next commit stands a pipe that nobody writes to: who reads it waits.
 #[tokio::test]
 async fn a_store_that_hangs_within_a_flush_is_told() {
     let mut harness = Harness::new(1);
@@ -35,17 +35,29 @@ async fn a_store_that_hangs_within_a_flush_is_told() {
     harness.timing.slow = Duration::from_millis(20);
     let running = harness.start();
     eventually("it is ready", async || running.ready().is_ok()).await;
-    let next = harness.events().await.unwrap().version() + 1;
-    let Location::Local(events) = harness.lake().events else { panic!("the harness is local") };
-    let pipe = events.join(format!("_delta_log/{next:020}.json"));
-    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let pipe = Pipe::before_the_next_commit(&harness).await;
     harness.produce(0, &[1]).await;
-    let told = "a flush is under way for more than 20ms";
+    let told = "a flush is under way for more than 20ms: the lake's store does not answer";
     eventually("it is told", async || running.ready().is_err_and(|words| words.contains(told))).await;
     // Lets the reader go, so that the runtime can end.
-    let writer = fs::File::options().read(true).write(true).open(&pipe).unwrap();
-    fs::remove_file(&pipe).unwrap();
-    drop(writer);
+    pipe.open();
+    eventually("it is ready again", async || running.ready().is_ok()).await;
+    running.stop().await;
+    assert_eq!(harness.ids().await, [1]);
+}
+
+#[tokio::test]
+async fn a_log_that_hangs_after_a_commit_is_told() {
+    let mut harness = Harness::new(1);
+    harness.config.flush_rows = 1;
+    harness.timing.slow = Duration::from_millis(20);
+    let group = Group::over(&harness);
+    group.silence(Silence::Releases);
+    let running = harness.start_on(group.clone());
+    harness.produce(0, &[1]).await;
+    let told = "a release is under way for more than 20ms: the log does not answer";
+    eventually("it is told", async || running.ready().is_err_and(|words| words.contains(told))).await;
+    group.silence(Silence::None);
     eventually("it is ready again", async || running.ready().is_ok()).await;
     running.stop().await;
     assert_eq!(harness.ids().await, [1]);
