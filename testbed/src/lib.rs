@@ -9,7 +9,13 @@
 //!       │    └────▶ Store  ──▶ minio server ─────┘ what a killed test left, the next one removes
 //!       └─────────▶ Proxy (a thread) ──▶ Store
 //! ```
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "all of it serves tests, and fails them")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "all of it serves tests, and fails them"
+)]
 
 mod installed;
 pub mod kafka;

@@ -1,7 +1,8 @@
 //! A test that is killed leaves no server behind.
 //!
 //! The test runs its own binary as a second process, which starts a server, says its id, and waits to be killed.
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use testbed::object_store::Store;
 
@@ -35,7 +36,14 @@ fn a_server_dies_with_a_test_process_that_is_killed() {
 
 fn wait_to_be_killed() {
     // From a thread that ends: the server must not end with it.
-    let store = std::thread::spawn(Store::start).join().unwrap();
+    let start = || (Store::start(), std::fs::canonicalize("/proc/thread-self").unwrap());
+    let (store, thread) = std::thread::spawn(start).join().unwrap();
+    while thread.exists() {
+        std::thread::yield_now();
+    }
+    let mut stream = TcpStream::connect(store.endpoint().trim_start_matches("http://")).unwrap();
+    stream.write_all(b"GET /minio/health/live HTTP/1.1\r\nHost: store\r\nConnection: close\r\n\r\n").unwrap();
+    stream.read_exact(&mut [0; 12]).expect("an answer of a server whose thread has ended");
     println!("server={}", store.pid());
     // As long as its parent holds the other end of stdin.
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
