@@ -3,7 +3,7 @@ use crate::cli::{Cli, Command, Common, ConfigAction};
 use crate::config::{self, Config};
 pub use crate::outcome::{Error, Outcome};
 use crate::roles::Roles;
-use crate::storage::Storage;
+use crate::storage::{LogPlace, Storage};
 use clap::CommandFactory;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +35,11 @@ impl Context {
     /// Log and lake for a command that only looks.
     fn look(&self) -> Result<Storage, Error> {
         Ok(Storage::look(&self.config, &self.data_path())?)
+    }
+
+    /// The same of the log alone.
+    fn look_at_log(&self) -> Result<LogPlace, Error> {
+        Ok(Storage::look_at_log(&self.config, &self.data_path())?)
     }
 }
 

@@ -92,7 +92,7 @@ pub async fn run(context: Context) -> Result<Outcome, Error> {
             brokers: context.config.kafka.brokers.clone(),
             group: storage.log.group(),
         },
-        lake: storage.lake.name().to_owned(),
+        lake: storage.lake.name(),
         partitions,
         events: table_status(tables.events.as_ref()).await?,
         dead_letters: table_status(tables.dead_letters.as_ref()).await?,

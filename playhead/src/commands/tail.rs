@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Prints until enough, the end (offline or asked for), or a signal.
 pub async fn run(context: Context, options: Tail) -> Result<Outcome, Error> {
     terminal::init_logging("warn");
-    let source = LogSource::open(&context.look()?.log).await?;
+    let source = LogSource::open(&context.look_at_log()?).await?;
     let printed = print(&context, &options, &source).await;
     source.close().await;
     printed.map(|()| Outcome::Right)

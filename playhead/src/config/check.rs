@@ -1,5 +1,6 @@
 //! What types can't say: bounds and combinations, each refusal with what to write instead.
 use super::Config;
+use super::kafka::APPEND_TIMEOUT_MS_MIN;
 use lake::location::Location;
 
 /// Most partitions: each costs a keyspace, a worker and a dedup window.
@@ -44,7 +45,12 @@ pub fn check(config: &Config) -> Result<(), String> {
 /// Log and lake, as far as they can be judged without asking them.
 fn places(config: &Config) -> Vec<String> {
     let mut wrong = Vec::new();
-    if config.kafka.is_used() {
+    if config.kafka.is_used() && config.ingest.append_timeout_ms < APPEND_TIMEOUT_MS_MIN {
+        wrong.push(format!(
+            "ingest.append_timeout_ms = {}: over Kafka at least {APPEND_TIMEOUT_MS_MIN}, since deliveries get 8/10 of it",
+            config.ingest.append_timeout_ms
+        ));
+    } else if config.kafka.is_used() {
         // The derived group is always a right one.
         let group_id = Some(&config.kafka.group_id).filter(|given| !given.is_empty());
         let group_id = group_id.map_or("playhead", String::as_str).to_owned();

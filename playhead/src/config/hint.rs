@@ -8,6 +8,9 @@ const ALIKE_MIN: f64 = 0.7;
 /// Settings of parts that are still being built.
 const NOT_YET: [&str; 3] = ["rollup", "rollup_defaults", "live"];
 
+/// Tables of texts by names that others gave them.
+const TEXTS: [&str; 2] = ["kafka.properties.", "lake.options."];
+
 /// Every problem of `error`, a line each.
 pub fn explain(error: &Error) -> String {
     error.clone().into_iter().map(|one| explain_one(&one)).collect::<Vec<_>>().join("\n")
@@ -22,6 +25,10 @@ fn explain_one(error: &Error) -> String {
                 path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             }
             unknown_field(name, known)
+        }
+        // Without the value: it may be a secret.
+        Kind::InvalidType(..) if TEXTS.iter().any(|texts| path.starts_with(texts)) => {
+            "must be a text: write it in quotes (in a variable, too: '\"12345\"')".to_owned()
         }
         kind => kind.to_string(),
     };

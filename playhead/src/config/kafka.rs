@@ -8,6 +8,8 @@ use std::fmt;
 /// A record's fate must be known before the answer that its request gives up with: else an event that was answered
 /// 503 would appear in the log later. So Kafka's client tries for this part of `ingest.append_timeout_ms`.
 const DELIVERY_PART: (u64, u64) = (8, 10);
+/// The least of `ingest.append_timeout_ms` over Kafka: within less not even one slow answer could be waited out.
+pub const APPEND_TIMEOUT_MS_MIN: u64 = 1_000;
 
 /// Settings `[kafka]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -128,6 +130,29 @@ mod tests {
         let config = from_environment(&[("PLAYHEAD_KAFKA__PROPERTIES", text)]).unwrap();
         let expected = [("sasl.password", "p,\"=}"), ("sasl.username", "u")];
         assert_eq!(config.kafka.properties, BTreeMap::from(expected.map(|(name, value)| (name.into(), value.into()))));
+    }
+
+    #[test]
+    fn a_secret_that_looks_like_a_number_is_refused_and_not_printed() {
+        for (name, value) in [
+            ("PLAYHEAD_LAKE__OPTIONS__AWS_SECRET_ACCESS_KEY", "12345"),
+            ("PLAYHEAD_KAFKA__PROPERTIES", r#"{"sasl.password"=12345}"#),
+        ] {
+            let words = from_environment(&[(name, value)]).unwrap_err();
+            assert!(words.contains("in quotes") && !words.contains("found"), "{words}");
+        }
+        let variables = [
+            ("PLAYHEAD_LAKE__URL", "s3://lake/media"),
+            ("PLAYHEAD_LAKE__OPTIONS__AWS_SECRET_ACCESS_KEY", "\"012345\""),
+        ];
+        assert_eq!(from_environment(&variables).unwrap().lake.options["aws_secret_access_key"], "012345");
+    }
+
+    #[test]
+    fn a_wait_too_short_for_a_delivery_is_refused() {
+        let variables = [("PLAYHEAD_KAFKA__BROKERS", "a:9092"), ("PLAYHEAD_INGEST__APPEND_TIMEOUT_MS", "999")];
+        let words = from_environment(&variables).unwrap_err();
+        assert!(words.contains("ingest.append_timeout_ms = 999"), "{words}");
     }
 
     #[test]

@@ -7,11 +7,13 @@
 //! ```
 use crate::data_dir::RunningNode;
 use crate::storage::{LogPlace, OpenError};
-use log::{Entry, Log};
+use log::{Entry, Log, ReadError};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
 
 mod following;
 mod reading;
@@ -23,12 +25,16 @@ pub use wire::Batch;
 /// The embedded log's name in the tables' `txn`s, where another process has it open.
 const EMBEDDED_CLUSTER: &str = "embedded";
 
+/// How long a log that nobody owns is waited for, and how often it is asked.
+const PATIENCE: Duration = Duration::from_secs(20);
+const ASK_AGAIN: Duration = Duration::from_millis(300);
+
 /// Why the log can't be looked at.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The log itself.
     #[error(transparent)]
-    Read(#[from] log::ReadError),
+    Read(#[from] ReadError),
     /// Its place.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -131,7 +137,7 @@ impl LogSource {
     /// Bounds of all partitions.
     pub async fn bounds(&self) -> Result<Bounds, Error> {
         match &self.way {
-            Way::Open { log, .. } => Ok(bounds(log.as_ref()).await?),
+            Way::Open { log, .. } => Ok(self.patiently(async || bounds(log.as_ref()).await).await?),
             Way::Admin { client, .. } => client.bounds().await,
         }
     }
@@ -140,9 +146,22 @@ impl LogSource {
     pub async fn read(&self, partition: u32, offset: u64) -> Result<Vec<Entry>, Error> {
         match &self.way {
             Way::Open { log, kept, .. } => {
-                Ok(reading::read_on(log.as_ref(), &mut *kept.lock().await, partition, offset).await?)
+                let mut kept = kept.lock().await;
+                let read = async || reading::read_on(log.as_ref(), &mut kept, partition, offset).await;
+                Ok(self.patiently(read).await?)
             }
             Way::Admin { client, .. } => client.read(partition, offset).await,
+        }
+    }
+
+    /// A broker that starts again, or gives a partition to another one, is waited for. What this process owns is not.
+    async fn patiently<T>(&self, mut ask: impl AsyncFnMut() -> Result<T, ReadError>) -> Result<T, ReadError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match ask().await {
+                Err(ReadError::Unavailable(_)) if self.is_live() && Instant::now() < deadline => sleep(ASK_AGAIN).await,
+                answered => return answered,
+            }
         }
     }
 

@@ -15,23 +15,16 @@ const STORE_WORDS: [&str; 2] = ["endpoint", "account_name"];
 #[derive(Debug, Clone)]
 pub struct LakePlace {
     root: Location,
-    /// As a person would write it: a path, or a URL.
-    name: String,
 }
 
 impl LakePlace {
     /// As `[lake]` says; `DATA/lake` when it says nothing. `Err`: what is wrong with the URL.
     pub fn of(settings: &config::Lake, data: &DataDir) -> Result<LakePlace, String> {
-        if settings.url.is_empty() {
-            let folder = data.lake();
-            return Ok(LakePlace { name: folder.display().to_string(), root: Location::Local(folder) });
-        }
-        let root = Location::parse(&settings.url, &settings.options)?;
-        let name = match &root {
-            Location::Local(folder) => folder.display().to_string(),
-            Location::Store { url, .. } => url.as_str().trim_end_matches('/').to_owned(),
+        let root = match settings.url.as_str() {
+            "" => Location::Local(data.lake()),
+            url => Location::parse(url, &settings.options)?,
         };
-        Ok(LakePlace { root, name })
+        Ok(LakePlace { root })
     }
 
     /// The tables.
@@ -40,13 +33,13 @@ impl LakePlace {
     }
 
     /// Path or URL, for people.
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn name(&self) -> String {
+        self.root.to_string()
     }
 
     /// Path or URL of the table `events`, for people and engines.
     pub fn events_name(&self) -> String {
-        format!("{}/events", self.name)
+        self.root.join("events").to_string()
     }
 
     /// The consumer group's prefix when none is set: `playhead-{topic}-{16 hex digits}`.
@@ -63,7 +56,7 @@ impl LakePlace {
                 format!("file://{host}{}", resolved(folder).display())
             }
             Location::Store { url, options } => {
-                let mut identity = url.as_str().trim_end_matches('/').to_owned();
+                let mut identity = url.as_str().to_owned();
                 for (name, value) in options {
                     let name = name.to_lowercase();
                     if STORE_WORDS.iter().any(|word| name.contains(word)) {

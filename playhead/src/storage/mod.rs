@@ -73,6 +73,14 @@ impl Storage {
         Storage::new(config, root)
     }
 
+    /// The log alone, for a command that does not look at the lake.
+    pub fn look_at_log(config: &Config, root: &Path) -> Result<LogPlace, Error> {
+        if !config.kafka.is_used() {
+            DataDir::open(root)?;
+        }
+        Ok(Storage::new(config, root)?.log)
+    }
+
     /// For a node with these roles: a data directory that they need is made.
     pub fn make(config: &Config, root: &Path, roles: Roles) -> Result<Storage, Error> {
         if !config.kafka.is_used() || (roles.sink && config.lake.url.is_empty()) {
@@ -171,6 +179,7 @@ mod tests {
         let mut config = kafka_with_store();
         config.lake.url.clear();
         assert!(matches!(Storage::look(&config, &root), Err(Error::Data(data_dir::Error::Absent(_)))));
+        Storage::look_at_log(&config, &root).unwrap();
         Storage::make(&config, &root, Roles::INGEST).unwrap();
         assert!(!root.exists());
         Storage::make(&config, &root, Roles::SINK).unwrap();
