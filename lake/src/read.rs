@@ -155,10 +155,15 @@ impl Table {
 
     /// Opens a file and reads its footer.
     pub(crate) async fn open_file(&self, path: &str) -> Result<Opened, Error> {
+        let head = self.store.head(&self.store_path(path)?).await;
+        let head = head.map_err(|error| error::parquet(&self.name, &format!("read {path}"), &external(error)))?;
+        self.open_file_of(path, head.size).await
+    }
+
+    /// The same for a file of `bytes` bytes, as the log says: a request less.
+    pub(crate) async fn open_file_of(&self, path: &str, bytes: u64) -> Result<Opened, Error> {
         let failed = |error: &ParquetError| error::parquet(&self.name, &format!("read {path}"), error);
-        let path = self.store_path(path)?;
-        let head = self.store.head(&path).await.map_err(|error| failed(&external(error)))?;
-        let mut file = StoreFile { store: self.store.clone(), path, bytes: head.size };
+        let mut file = StoreFile { store: self.store.clone(), path: self.store_path(path)?, bytes };
         let footer = ArrowReaderMetadata::load_async(&mut file, ArrowReaderOptions::new()).await;
         Ok(Opened { file, footer: footer.map_err(|error| failed(&error))? })
     }

@@ -18,9 +18,11 @@
 //! Environment: credentials and region as usual for each provider (`AWS_...`, `GOOGLE_...`, `AZURE_...`). Options win;
 //! with an access key among them no variable is read, so that the key of one is never used with the token of another.
 mod commits;
+mod log_store;
 mod probe;
 mod remote;
 
+pub(crate) use log_store::log_store;
 pub(crate) use probe::require_conditional_puts;
 pub(crate) use remote::Remote;
 
@@ -128,11 +130,12 @@ pub(crate) fn open(url: &Url, options: &BTreeMap<String, String>) -> Result<Arc<
         return Err(format!("{}: is no store that tables can live on", url.scheme()));
     };
     check_options(provider, options)?;
-    match provider {
-        Provider::S3 => s3(url, options),
-        Provider::Gcs => gcs(url, options),
-        Provider::Azure => azure(url, options),
-    }
+    let built: object_store::Result<Arc<dyn ObjectStore>> = match provider {
+        Provider::S3 => s3(url, options)?.build().map(|store| Arc::new(store) as _),
+        Provider::Gcs => gcs(url, options)?.build().map(|store| Arc::new(store) as _),
+        Provider::Azure => azure(url, options)?.build().map(|store| Arc::new(store) as _),
+    };
+    built.map_err(|error| error.to_string())
 }
 
 /// Our bounds, then the options: the later one wins.
@@ -148,7 +151,7 @@ fn retry() -> RetryConfig {
     RetryConfig { backoff, max_retries: RETRIES_MAX, retry_timeout: TRIES }
 }
 
-fn s3(url: &Url, options: &BTreeMap<String, String>) -> Result<Arc<dyn ObjectStore>, String> {
+fn s3(url: &Url, options: &BTreeMap<String, String>) -> Result<AmazonS3Builder, String> {
     let alone =
         options.keys().any(|name| name.to_ascii_lowercase().parse().ok() == Some(AmazonS3ConfigKey::AccessKeyId));
     let mut builder = if alone { AmazonS3Builder::new() } else { AmazonS3Builder::from_env() };
@@ -175,21 +178,19 @@ fn s3(url: &Url, options: &BTreeMap<String, String>) -> Result<Arc<dyn ObjectSto
                     \"true\""
             .to_owned());
     }
-    let built = builder.with_url(url.as_str()).with_retry(retry()).build();
-    built.map(|store| Arc::new(store) as _).map_err(|error| error.to_string())
+    Ok(builder.with_url(url.as_str()).with_retry(retry()))
 }
 
-fn gcs(url: &Url, options: &BTreeMap<String, String>) -> Result<Arc<dyn ObjectStore>, String> {
+fn gcs(url: &Url, options: &BTreeMap<String, String>) -> Result<GoogleCloudStorageBuilder, String> {
     let mut builder = GoogleCloudStorageBuilder::from_env();
     for (name, value) in settings(options) {
         builder =
             builder.with_config(name.parse().map_err(|error: object_store::Error| format!("{name}: {error}"))?, value);
     }
-    let built = builder.with_url(url.as_str()).with_retry(retry()).build();
-    built.map(|store| Arc::new(store) as _).map_err(|error| error.to_string())
+    Ok(builder.with_url(url.as_str()).with_retry(retry()))
 }
 
-fn azure(url: &Url, options: &BTreeMap<String, String>) -> Result<Arc<dyn ObjectStore>, String> {
+fn azure(url: &Url, options: &BTreeMap<String, String>) -> Result<MicrosoftAzureBuilder, String> {
     let key = |name: &str| name.to_ascii_lowercase().parse::<AzureConfigKey>().ok();
     let alone = options.keys().any(|name| key(name) == Some(AzureConfigKey::AccessKey));
     let mut builder = if alone { MicrosoftAzureBuilder::new() } else { MicrosoftAzureBuilder::from_env() };
@@ -197,6 +198,59 @@ fn azure(url: &Url, options: &BTreeMap<String, String>) -> Result<Arc<dyn Object
         builder =
             builder.with_config(name.parse().map_err(|error: object_store::Error| format!("{name}: {error}"))?, value);
     }
-    let built = builder.with_url(url.as_str()).with_retry(retry()).build();
-    built.map(|store| Arc::new(store) as _).map_err(|error| error.to_string())
+    Ok(builder.with_url(url.as_str()).with_retry(retry()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn s3_setting(given: &[(&str, &str)], key: AmazonS3ConfigKey) -> Option<String> {
+        let mut given = options(given);
+        given.insert("aws_access_key_id".into(), "who".into());
+        s3(&Url::parse("s3://bucket/lake").unwrap(), &given).unwrap().get_config_value(&key)
+    }
+
+    #[test]
+    fn a_request_is_bounded_and_its_bound_is_an_option() {
+        let timeout = AmazonS3ConfigKey::Client(ClientConfigKey::Timeout);
+        assert_eq!(s3_setting(&[], timeout).as_deref(), Some("15s"));
+        assert_eq!(s3_setting(&[("timeout", "40s")], timeout).as_deref(), Some("40s"));
+        assert_eq!(s3_setting(&[("aws_timeout", "40s")], timeout).as_deref(), Some("40s"));
+        let connect = AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout);
+        assert_eq!(s3_setting(&[], connect).as_deref(), Some("5s"));
+    }
+
+    #[test]
+    fn an_option_wins_over_every_other_name_of_the_same() {
+        let given = [("aws_endpoint", "https://store:9000")];
+        assert_eq!(s3_setting(&given, AmazonS3ConfigKey::S3Endpoint).as_deref(), Some("https://store:9000"));
+        let given = [("aws_default_region", "eu-1")];
+        assert_eq!(s3_setting(&given, AmazonS3ConfigKey::Region).as_deref(), Some("eu-1"));
+    }
+
+    #[test]
+    fn commits_go_with_conditions_by_default() {
+        assert_eq!(s3_setting(&[], AmazonS3ConfigKey::ConditionalPut).as_deref(), Some("etag"));
+    }
+
+    #[test]
+    fn each_provider_is_there() {
+        for (url, given) in [
+            ("s3://bucket/lake", options(&[("aws_access_key_id", "who"), ("aws_secret_access_key", "hush")])),
+            ("gs://bucket/lake", options(&[("google_skip_signature", "true")])),
+            ("az://box/lake", options(&[("azure_storage_account_name", "a"), ("azure_storage_account_key", "aGk=")])),
+            ("abfss://box@a.dfs.core.windows.net/lake", options(&[("azure_storage_account_key", "aGk=")])),
+        ] {
+            let opened = open(&Url::parse(url).unwrap(), &given);
+            assert!(opened.is_ok(), "{url}: {:?}", opened.err());
+        }
+        let unencrypted = options(&[("aws_access_key_id", "who"), ("aws_endpoint", "http://store:9000")]);
+        let refused = open(&Url::parse("s3://bucket/lake").unwrap(), &unencrypted).unwrap_err();
+        assert!(refused.contains("aws_allow_http"), "{refused}");
+    }
 }

@@ -13,7 +13,8 @@
 //! Safe beside a sink that commits at the same time: both go by compare-and-swap. Not a vacuum: files that no commit
 //! ever named are not looked for. A kill between the writing of a file and its commit, a merge that failed half-way and
 //! a commit whose outcome was never learnt leave such files; no reader sees them, they cost only space, and they stay
-//! until a vacuum (any engine's, with a retention longer than the longest flush) deletes them.
+//! until a vacuum (any engine's, with a retention longer than the longest flush) deletes them. On a store a kill within
+//! an upload leaves its parts too, until the bucket's own rule for incomplete uploads deletes them.
 mod checkpoint;
 mod lease;
 mod merge;

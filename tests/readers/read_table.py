@@ -1,10 +1,14 @@
 """Reads DATA/lake/events with three engines that know nothing of Playhead, and demands that they agree.
 
 usage: read_table.py DATA [--rows N]
+       read_table.py s3://BUCKET/PREFIX --option aws_endpoint=http://... --option aws_access_key_id=... [--rows N]
 
 delta-rs with pyarrow, polars and DuckDB each have a reader of the Delta protocol of their own. Each engine computes
 the same facts by itself; the facts must be equal, and must be what the documentation promises. The last line is
 `N passed, 0 failed`; exit code 1 when anything failed.
+
+A table on an object store (DATA is what `lake.url` is, options are `lake.options`) is read by delta-rs and polars;
+DuckDB needs a further extension for that, which it is not given here.
 """
 
 import argparse
@@ -71,9 +75,9 @@ class Report:
             print(f"FAILED  {what}" + (f": {detail}" if detail else ""))
 
 
-def of_pyarrow(path, report):
+def of_pyarrow(path, options, report):
     """Facts by delta-rs' reader and pyarrow's kernels."""
-    table = DeltaTable(path).to_pyarrow_dataset().to_table()
+    table = DeltaTable(path, storage_options=options).to_pyarrow_dataset().to_table()
     for name, expected in TYPES.items():
         found = table.schema.field(name).type if name in table.schema.names else None
         report.check(f"pyarrow: {name} is {expected}", found == expected, f"is {found}")
@@ -100,9 +104,9 @@ def of_pyarrow(path, report):
     }
 
 
-def of_polars(path, report):
+def of_polars(path, options, report):
     """Facts by polars' scan_delta."""
-    scan = pl.scan_delta(path)
+    scan = pl.scan_delta(path, storage_options=options)
     schema = scan.collect_schema()
     for name, expected in TYPES.items():
         if expected in POLARS_TYPES:
@@ -128,7 +132,7 @@ def of_polars(path, report):
     }
 
 
-def of_duckdb(path, report):
+def of_duckdb(path, _options, report):
     """Facts by DuckDB's delta_scan, from the extension that its package ships: no download."""
     shipped = os.path.join(os.path.dirname(duckdb_extension_delta.__file__), "**", "*.duckdb_extension")
     session = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
@@ -174,15 +178,22 @@ def comparable(value):
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("data", help="a directory of Playhead, e.g. ./playhead-data")
+    arguments.add_argument("data", help="a directory of Playhead, e.g. ./playhead-data, or a lake's URL, s3://...")
+    arguments.add_argument("--option", action="append", default=[], help="NAME=VALUE, of the store, as in lake.options")
     arguments.add_argument("--rows", type=int, help="rows that the table must have")
     given = arguments.parse_args()
-    path = os.path.join(given.data, "lake", "events")
+    engines = {"pyarrow": of_pyarrow, "polars": of_polars}
+    if "://" in given.data:
+        path = given.data.rstrip("/") + "/events"
+    else:
+        path = os.path.join(given.data, "lake", "events")
+        engines["duckdb"] = of_duckdb
+    options = dict(option.split("=", 1) for option in given.option) or None
     report = Report()
 
     facts = {}
-    for engine, read in (("pyarrow", of_pyarrow), ("polars", of_polars), ("duckdb", of_duckdb)):
-        facts[engine] = {name: comparable(value) for name, value in read(path, report).items()}
+    for engine, read in engines.items():
+        facts[engine] = {name: comparable(value) for name, value in read(path, options, report).items()}
     first = facts["pyarrow"]
     for engine, others in facts.items():
         if engine != "pyarrow":

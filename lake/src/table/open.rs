@@ -5,12 +5,11 @@
 use super::{Spec, Table, arrow_schema, statistics_columns};
 use crate::error::{self, Error, Missing};
 use crate::location::{Location, Place};
-use crate::store::require_conditional_puts;
+use crate::store::{log_store, require_conditional_puts};
 use deltalake_core::DeltaTable;
 use deltalake_core::kernel::StructType;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel as _;
 use deltalake_core::kernel::transaction::CommitProperties;
-use deltalake_core::logstore::{StorageConfig, default_logstore};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::table::state::DeltaTableState;
 use futures::StreamExt as _;
@@ -129,13 +128,11 @@ fn rooted_at_table(place: &Place) -> Result<Arc<dyn ObjectStore>, Error> {
     Ok(Arc::new(PrefixStore::new(place.store.clone(), prefix)))
 }
 
-/// delta-rs' handle of the table. Its log store puts a commit by one put with a condition, whatever the scheme: no
-/// registry of schemes is asked, so none can hand out one that copies or renames.
+/// delta-rs' handle of the table.
 fn handle(place: &Place) -> Result<DeltaTable, Error> {
     let mut root = place.url.clone();
     root.set_path(&format!("{}/", place.url.path().trim_end_matches('/')));
-    let store = rooted_at_table(place)?;
-    Ok(DeltaTable::new(default_logstore(store, place.store.clone(), &root, &StorageConfig::default())))
+    Ok(DeltaTable::new(log_store(rooted_at_table(place)?, place.store.clone(), &root)))
 }
 
 /// Whether a commit or a checkpoint is there. A listing that the store answers with "not found" is no empty one: the

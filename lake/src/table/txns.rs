@@ -132,12 +132,10 @@ impl Table {
 
     async fn txns_of_checkpoint(&self, version: u64) -> Result<Option<HashMap<String, Option<i64>>>, Error> {
         let path = format!("_delta_log/{version:020}.checkpoint.parquet");
-        if self.file_bytes(&path).await?.is_none() {
-            return Ok(None);
-        }
+        let Some(bytes) = self.file_bytes(&path).await? else { return Ok(None) };
         let doing = format!("read {path}");
         let failed = |error: &parquet::errors::ParquetError| error::parquet(&self.name, &doing, error);
-        let opened = self.open_file(&path).await?;
+        let opened = self.open_file_of(&path, bytes).await?;
         let fields = opened.footer.parquet_schema().root_schema().get_fields();
         let Some(column) = fields.iter().position(|field| field.name() == "txn") else {
             return Ok(Some(HashMap::new()));

@@ -16,8 +16,8 @@ use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Array as _, BooleanArray, RecordBatch};
 use arrow_schema::{DataType, Schema, SchemaRef};
-use futures::StreamExt as _;
 use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 use std::cmp::Reverse;
@@ -28,6 +28,9 @@ use tokio::runtime::Handle;
 const PARTITION: &str = "_partition";
 const OFFSET: &str = "_offset";
 const ROW: &str = "_row";
+
+/// Inputs whose footers are read at the same time.
+const OPENED_AT_ONCE: usize = 8;
 
 /// Rows handed to the encoder at once.
 const ROWS_AT_ONCE: usize = 8192;
@@ -59,8 +62,9 @@ pub(crate) async fn merged(table: &Table, groups: &[Vec<ActiveFile>], fence: Txn
 async fn merge_group(table: &Table, group: &[ActiveFile]) -> Result<crate::table::DataFile, Error> {
     let mut inputs = Vec::with_capacity(group.len());
     let mut expected = 0;
-    for file in group {
-        let opened = table.open_file(&file.path).await?;
+    let opening = group.iter().map(|file| table.open_file_of(&file.path, file.bytes)).collect::<Vec<_>>();
+    let opened: Vec<Opened> = futures::stream::iter(opening).buffered(OPENED_AT_ONCE).try_collect().await?;
+    for (file, opened) in group.iter().zip(opened) {
         let held = u64::try_from(opened.footer.metadata().file_metadata().num_rows()).unwrap_or(0);
         if file.rows.is_some_and(|rows| rows != held) {
             let reason = format!("{} holds {held} rows, the log says {:?}", file.path, file.rows);

@@ -1,13 +1,23 @@
 //! The compare-and-swap: whatever happens to a commit, its rows are there once or not at all.
-use crate::support::{DATE, Fault, Faulty, Lake, append, flush, partition_rows, read_all, spec, txn, write};
-use lake::durable::DurableFileSystem;
+use crate::support::{DATE, Fault, Lake, append, flush, partition_rows, read_all, txn, write};
 use lake::table::{Commit, Error, Outcome, Table};
-use std::sync::Arc;
-use url::Url;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_adds_its_rows_and_moves_its_txns_at_once() {
-    let lake = Lake::new();
+crate::support::on_both! {
+    a_commit_adds_its_rows_and_moves_its_txns_at_once
+    of_two_on_one_snapshot_the_second_is_superseded
+    two_that_want_the_same_values_are_told_apart
+    a_fence_that_differs_before_the_build_is_superseded
+    a_foreign_commit_in_between_only_costs_a_second_try
+    a_lost_reply_is_found_to_be_a_commit
+    a_lost_reply_of_a_commit_whose_fence_does_not_move_is_found_too
+    a_put_that_failed_before_it_wrote_is_tried_again_with_the_same_files
+    a_store_that_stays_away_is_unavailable_and_the_same_commit_goes_later
+    a_commit_never_names_a_file_that_is_not_there
+    what_is_active_is_never_discarded
+    many_writers_of_different_partitions_all_get_through
+}
+
+async fn a_commit_adds_its_rows_and_moves_its_txns_at_once(lake: Lake) {
     let mut table = lake.table().await;
     let file = write(&table, DATE, &[(0, 0..5), (1, 0..7)]).await;
     assert_eq!(read_all(&table).await, [], "written is not committed");
@@ -24,9 +34,7 @@ async fn a_commit_adds_its_rows_and_moves_its_txns_at_once() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_on_one_snapshot_the_second_is_superseded() {
-    let lake = Lake::new();
+async fn of_two_on_one_snapshot_the_second_is_superseded(lake: Lake) {
     let (mut first, mut second) = (lake.table().await, lake.table().await);
     let files = [write(&first, DATE, &[(0, 0..5)]).await, write(&second, DATE, &[(0, 0..9)]).await];
     let commits = [
@@ -41,9 +49,7 @@ async fn of_two_on_one_snapshot_the_second_is_superseded() {
     assert_eq!(read_all(&second).await, partition_rows(0, 0..5));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_that_want_the_same_values_are_told_apart() {
-    let lake = Lake::new();
+async fn two_that_want_the_same_values_are_told_apart(lake: Lake) {
     let (mut first, mut second) = (lake.table().await, lake.table().await);
     let file = write(&first, DATE, &[(0, 0..5)]).await;
     first.commit(&append(vec![file], vec![txn("p0", None, 4)])).await.unwrap();
@@ -57,9 +63,7 @@ async fn two_that_want_the_same_values_are_told_apart() {
     assert_eq!(second.commit(&lease).await.unwrap(), Outcome::Superseded, "a lease has one owner");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fence_that_differs_before_the_build_is_superseded() {
-    let lake = Lake::new();
+async fn a_fence_that_differs_before_the_build_is_superseded(lake: Lake) {
     let mut table = lake.table().await;
     flush(&mut table, DATE, 0..5).await;
     let file = write(&table, DATE, &[(0, 5..9)]).await;
@@ -73,9 +77,7 @@ async fn a_fence_that_differs_before_the_build_is_superseded() {
     assert_eq!(table.version(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_foreign_commit_in_between_only_costs_a_second_try() {
-    let lake = Lake::new();
+async fn a_foreign_commit_in_between_only_costs_a_second_try(lake: Lake) {
     let (mut ours, mut other) = (lake.table().await, lake.table().await);
     for round in 0..3 {
         let foreign = write(&other, DATE, &[(1, round * 10..round * 10 + 10)]).await;
@@ -89,18 +91,8 @@ async fn a_foreign_commit_in_between_only_costs_a_second_try() {
     assert_eq!((ours.txn("p0").await.unwrap(), ours.txn("p1").await.unwrap()), (Some(14), Some(29)));
 }
 
-async fn faulty(lake: &Lake) -> (Arc<Faulty>, Table) {
-    std::fs::create_dir_all(lake.folder.path().join("events")).unwrap();
-    let store = Faulty::new(Arc::new(DurableFileSystem::new(lake.path())));
-    let url = Url::from_directory_path(lake.path()).unwrap();
-    let table = Table::open_or_create_with_store(store.clone(), url, &spec()).await.unwrap();
-    (store, table)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_reply_is_found_to_be_a_commit() {
-    let lake = Lake::new();
-    let (store, mut table) = faulty(&lake).await;
+async fn a_lost_reply_is_found_to_be_a_commit(lake: Lake) {
+    let (store, mut table) = lake.faulty().await;
     store.order([Fault::LoseReply]);
     assert_eq!(flush(&mut table, DATE, 0..5).await, Outcome::Committed { version: 1 });
     assert_eq!(store.left(), 0);
@@ -109,10 +101,8 @@ async fn a_lost_reply_is_found_to_be_a_commit() {
     assert_eq!(read_all(&table).await, partition_rows(0, 0..9));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_reply_of_a_commit_whose_fence_does_not_move_is_found_too() {
-    let lake = Lake::new();
-    let (store, mut table) = faulty(&lake).await;
+async fn a_lost_reply_of_a_commit_whose_fence_does_not_move_is_found_too(lake: Lake) {
+    let (store, mut table) = lake.faulty().await;
     flush(&mut table, DATE, 0..5).await;
     store.order([Fault::LoseReply]);
     let file = write(&table, DATE, &[(1, 0..5)]).await;
@@ -124,20 +114,16 @@ async fn a_lost_reply_of_a_commit_whose_fence_does_not_move_is_found_too() {
     assert_eq!(table.commit(&lease).await.unwrap(), Outcome::Committed { version: 3 });
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_put_that_failed_before_it_wrote_is_tried_again_with_the_same_files() {
-    let lake = Lake::new();
-    let (store, mut table) = faulty(&lake).await;
+async fn a_put_that_failed_before_it_wrote_is_tried_again_with_the_same_files(lake: Lake) {
+    let (store, mut table) = lake.faulty().await;
     store.order([Fault::Refuse, Fault::Refuse, Fault::LoseReply]);
     assert_eq!(flush(&mut table, DATE, 0..5).await, Outcome::Committed { version: 1 });
     assert_eq!(store.left(), 0);
     assert_eq!(read_all(&table).await, partition_rows(0, 0..5));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_stays_away_is_unavailable_and_the_same_commit_goes_later() {
-    let lake = Lake::new();
-    let (store, mut table) = faulty(&lake).await;
+async fn a_store_that_stays_away_is_unavailable_and_the_same_commit_goes_later(lake: Lake) {
+    let (store, mut table) = lake.faulty().await;
     let file = write(&table, DATE, &[(0, 0..5)]).await;
     let commit = append(vec![file], vec![txn("p0", None, 4)]);
     store.order([Fault::Refuse; 5]);
@@ -148,23 +134,19 @@ async fn a_store_that_stays_away_is_unavailable_and_the_same_commit_goes_later()
     assert_eq!(read_all(&table).await, partition_rows(0, 0..5));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_never_names_a_file_that_is_not_there() {
-    let lake = Lake::new();
+async fn a_commit_never_names_a_file_that_is_not_there(lake: Lake) {
     let mut table = lake.table().await;
     let file = write(&table, DATE, &[(0, 0..5)]).await;
-    let path = lake.path().join(&file.path);
+    let path = file.path.clone();
     let commit = append(vec![file], vec![txn("p0", None, 4)]);
-    std::fs::write(&path, b"torn").unwrap();
+    lake.put(&path, b"torn").await;
     assert!(matches!(table.commit(&commit).await, Err(Error::Broken { .. })));
-    std::fs::remove_file(&path).unwrap();
+    lake.delete(&path).await;
     assert!(matches!(table.commit(&commit).await, Err(Error::Broken { .. })));
     assert_eq!(lake.table().await.version(), 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_active_is_never_discarded() {
-    let lake = Lake::new();
+async fn what_is_active_is_never_discarded(lake: Lake) {
     let mut table = lake.table().await;
     let stale = lake.table().await;
     let file = write(&table, DATE, &[(0, 0..5)]).await;
@@ -173,9 +155,7 @@ async fn what_is_active_is_never_discarded() {
     assert_eq!(read_all(&table).await, partition_rows(0, 0..5));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_writers_of_different_partitions_all_get_through() {
-    let lake = Lake::new();
+async fn many_writers_of_different_partitions_all_get_through(lake: Lake) {
     lake.table().await;
     let writers = (0..4).map(|partition| {
         let location = lake.location.clone();

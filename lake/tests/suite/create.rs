@@ -6,9 +6,17 @@ use lake::table::{Error, Outcome, Spec, Table};
 use lake::tables;
 use std::sync::Arc;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_table_has_the_columns_and_properties_of_its_spec() {
-    let lake = Lake::new();
+crate::support::on_both! {
+    a_new_table_has_the_columns_and_properties_of_its_spec
+    a_table_that_is_there_is_opened_and_keeps_its_properties
+    opening_what_is_not_there_is_none_and_makes_nothing
+    of_many_that_make_a_table_at_once_one_does_and_all_have_it
+    a_table_without_a_column_or_with_another_type_is_refused_in_words
+    a_table_with_more_columns_than_the_spec_is_opened
+    data_without_a_log_is_no_new_table
+}
+
+async fn a_new_table_has_the_columns_and_properties_of_its_spec(lake: Lake) {
     let table = lake.table().await;
     assert_eq!(table.version(), 0);
     let spec = spec();
@@ -21,9 +29,7 @@ async fn a_new_table_has_the_columns_and_properties_of_its_spec() {
     assert_eq!(table.property("no.such.property"), None);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_table_that_is_there_is_opened_and_keeps_its_properties() {
-    let lake = Lake::new();
+async fn a_table_that_is_there_is_opened_and_keeps_its_properties(lake: Lake) {
     let mut table = lake.table().await;
     flush(&mut table, DATE, 0..10).await;
     let again = Table::open_or_create(&lake.location, &tables::events(9, 77)).await.unwrap();
@@ -33,16 +39,13 @@ async fn a_table_that_is_there_is_opened_and_keeps_its_properties() {
     assert_eq!(read_all(&again).await, partition_rows(0, 0..10));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn opening_what_is_not_there_is_none_and_makes_nothing() {
-    let lake = Lake::new();
+async fn opening_what_is_not_there_is_none_and_makes_nothing(lake: Lake) {
     assert!(Table::open(&lake.location).await.unwrap().is_none());
-    assert!(!lake.folder.path().join("events").exists());
+    assert_eq!(std::fs::read_dir(lake.folder.path()).unwrap().count(), 0);
+    assert_eq!(lake.names(None).await, [""; 0]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_that_make_a_table_at_once_one_does_and_all_have_it() {
-    let lake = Lake::new();
+async fn of_many_that_make_a_table_at_once_one_does_and_all_have_it(lake: Lake) {
     let makers = (0..8).map(|_| {
         let location = lake.location.clone();
         tokio::spawn(async move { Table::open_or_create(&location, &spec()).await })
@@ -54,7 +57,7 @@ async fn of_many_that_make_a_table_at_once_one_does_and_all_have_it() {
         ids.push(format!("{:?}", table.schema()));
     }
     assert_eq!(ids.len(), 8);
-    assert_eq!(std::fs::read_dir(lake.path().join("_delta_log")).unwrap().count(), 1, "one commit, no temp file");
+    assert_eq!(lake.names(None).await.len(), 1, "one commit, no temp file, no probe");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -76,9 +79,7 @@ fn with_column(field: Field) -> Spec {
     spec
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_table_without_a_column_or_with_another_type_is_refused_in_words() {
-    let lake = Lake::new();
+async fn a_table_without_a_column_or_with_another_type_is_refused_in_words(lake: Lake) {
     lake.table().await;
     for (field, words) in [
         (Field::new("new_metric", DataType::Int64, true), "column new_metric is missing"),
@@ -92,21 +93,19 @@ async fn a_table_without_a_column_or_with_another_type_is_refused_in_words() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_table_with_more_columns_than_the_spec_is_opened() {
-    let lake = Lake::new();
+async fn a_table_with_more_columns_than_the_spec_is_opened(lake: Lake) {
     let wider = with_column(Field::new("new_metric", DataType::Int64, true));
     Table::open_or_create(&lake.location, &wider).await.unwrap();
     let mut table = lake.table().await;
     assert_eq!(flush(&mut table, DATE, 0..3).await, Outcome::Committed { version: 1 });
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn data_without_a_log_is_no_new_table() {
-    let lake = Lake::new();
+async fn data_without_a_log_is_no_new_table(lake: Lake) {
     let mut table = lake.table().await;
     flush(&mut table, DATE, 0..3).await;
-    std::fs::remove_dir_all(lake.path().join("_delta_log")).unwrap();
+    for commit in lake.names(Some("_delta_log")).await {
+        lake.delete(&commit).await;
+    }
     let Err(Error::Broken { reason, .. }) = Table::open_or_create(&lake.location, &spec()).await else {
         panic!("a table was made over the rows of another")
     };

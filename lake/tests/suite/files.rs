@@ -5,12 +5,19 @@ use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array as _, Int64Array, RecordBatch};
 use arrow_schema::DataType;
 use futures::TryStreamExt as _;
-use lake::table::Error;
+use lake::table::{DataFile, Error, Table};
 use std::sync::Arc;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_reads_back_as_it_was_written() {
-    let lake = Lake::new();
+crate::support::on_both! {
+    a_file_reads_back_as_it_was_written
+    the_statistics_bound_the_rows
+    each_group_becomes_a_row_group_of_its_own
+    a_file_of_many_chunks_is_whole
+    a_column_that_the_table_does_not_have_is_refused_and_leaves_no_file
+    a_missing_file_has_no_size_and_breaks_the_read
+}
+
+async fn a_file_reads_back_as_it_was_written(lake: Lake) {
     let table = lake.table().await;
     let file = write(&table, DATE, &[(0, 0..3), (1, 100..105)]).await;
     assert_eq!(file.rows, 8);
@@ -31,9 +38,7 @@ async fn a_file_reads_back_as_it_was_written() {
     assert_eq!(read(&table, &file.path).await, expected);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_statistics_bound_the_rows() {
-    let lake = Lake::new();
+async fn the_statistics_bound_the_rows(lake: Lake) {
     let table = lake.table().await;
     let file = write(&table, DATE, &[(0, 0..3), (1, 100..105)]).await;
     let stats: serde_json::Value = serde_json::from_str(&file.stats).unwrap();
@@ -46,15 +51,13 @@ async fn the_statistics_bound_the_rows() {
     assert_eq!(stats["nullCount"]["content_id"], 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_group_becomes_a_row_group_of_its_own() {
-    let lake = Lake::new();
+async fn each_group_becomes_a_row_group_of_its_own(lake: Lake) {
     let table = lake.table().await;
     let file = write(&table, DATE, &[(0, 0..3), (1, 100..105)]).await;
-    let bytes = std::fs::read(lake.path().join(&file.path)).unwrap();
+    let bytes = lake.bytes(&file.path).await;
     assert_eq!(bytes.len() as u64, file.bytes);
     let metadata = parquet::file::metadata::ParquetMetaDataReader::new();
-    let metadata = metadata.parse_and_finish(&bytes::Bytes::from(bytes)).unwrap();
+    let metadata = metadata.parse_and_finish(&bytes).unwrap();
     assert_eq!(metadata.row_groups().iter().map(|group| group.num_rows()).collect::<Vec<_>>(), [3, 5]);
     let arrow = metadata.file_metadata().key_value_metadata();
     assert!(arrow.is_none_or(|pairs| pairs.iter().all(|pair| pair.key != "ARROW:schema")), "dictionary types leak");
@@ -63,23 +66,23 @@ async fn each_group_becomes_a_row_group_of_its_own() {
     assert!(id.dictionary_page_offset().is_none(), "ids are distinct: a dictionary of them is a waste");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_of_many_chunks_is_whole() {
-    let lake = Lake::new();
+async fn a_file_of_many_chunks_is_whole(lake: Lake) {
     let table = lake.table().await;
-    // Random payloads do not compress: about 30 MB, four chunks.
-    let mut batch_number = 0;
-    let groups = (0..3).map(|_| {
-        let rows = (0..5).map(|_| {
-            batch_number += 1;
-            with_noise(events(0, batch_number * 1000..batch_number * 1000 + 1000), batch_number as u64)
-        });
-        rows.collect()
-    });
-    let file = table.write_file(date(DATE), groups.collect()).await.unwrap();
+    let file = large(&table).await;
     assert!(file.bytes > 20 << 20, "{} bytes: one chunk is no test", file.bytes);
     assert_eq!(table.file_bytes(&file.path).await.unwrap(), Some(file.bytes));
     assert_eq!(read(&table, &file.path).await.len(), 15_000);
+}
+
+/// A file of 15,000 rows and about 30 MB, four chunks.
+pub async fn large(table: &Table) -> DataFile {
+    table.write_file(date(DATE), large_groups()).await.unwrap()
+}
+
+/// Its rows, in three groups. Random payloads do not compress.
+pub fn large_groups() -> Vec<Vec<RecordBatch>> {
+    let batch = |number: i64| with_noise(events(0, number * 1000..number * 1000 + 1000), number.unsigned_abs());
+    (0..3).map(|group| (group * 5..group * 5 + 5).map(batch).collect()).collect()
 }
 
 /// The batch with 2 KiB of noise in each row's content_title.
@@ -96,9 +99,7 @@ fn with_noise(batch: RecordBatch, seed: u64) -> RecordBatch {
     RecordBatch::try_new(Arc::new(arrow_schema::Schema::new(fields)), columns).unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_column_that_the_table_does_not_have_is_refused_and_leaves_no_file() {
-    let lake = Lake::new();
+async fn a_column_that_the_table_does_not_have_is_refused_and_leaves_no_file(lake: Lake) {
     let table = lake.table().await;
     let stray = Int64Array::from_iter_values(0..3);
     let batch = RecordBatch::try_from_iter([("no_such_column", Arc::new(stray) as _)]).unwrap();
@@ -107,12 +108,10 @@ async fn a_column_that_the_table_does_not_have_is_refused_and_leaves_no_file() {
     let missing = events(0, 0..3).project(&[0, 1]).unwrap();
     let refused = table.write_file(date(DATE), vec![vec![missing]]).await;
     assert!(matches!(refused, Err(Error::Incompatible { .. })), "a required column is missing");
-    assert!(!lake.path().join("event_date=2026-11-22").exists());
+    assert!(lake.names(Some("event_date=2026-11-22")).await.is_empty());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_missing_file_has_no_size_and_breaks_the_read() {
-    let lake = Lake::new();
+async fn a_missing_file_has_no_size_and_breaks_the_read(lake: Lake) {
     let table = lake.table().await;
     assert_eq!(table.file_bytes("event_date=2026-11-22/no.parquet").await.unwrap(), None);
     let read = table.read_file("event_date=2026-11-22/no.parquet", None).await;

@@ -1,20 +1,23 @@
 //! Merging small files: the same rows in fewer files, whoever else is at work.
-use crate::support::{
-    DATE, Fault, Faulty, Lake, date, events, flush, partition_rows, paths, read, read_all, spec, txn, write,
-};
-use lake::durable::DurableFileSystem;
+use crate::support::{DATE, Fault, Lake, date, events, flush, partition_rows, paths, read, read_all, txn, write};
 use lake::table::{ActiveFile, Commit, Error, Outcome, Table};
 use lake::upkeep::{Options, Upkeep};
-use std::sync::Arc;
-use url::Url;
+
+crate::support::on_both! {
+    eight_small_files_become_one_with_the_same_rows_in_log_order
+    files_whose_offsets_interleave_come_out_in_order_too
+    a_merge_and_appends_at_the_same_time_both_go_through
+    of_two_mergers_on_one_snapshot_exactly_one_wins
+    an_owner_that_slept_through_a_takeover_is_fenced
+    a_merge_whose_reply_was_lost_is_not_done_twice_nor_thrown_away
+    a_rewrite_that_would_change_the_number_of_rows_is_refused
+}
 
 fn options() -> Options {
     Options { checkpoint_commits: 1_000_000, ..Options::default() }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn eight_small_files_become_one_with_the_same_rows_in_log_order() {
-    let lake = Lake::new();
+async fn eight_small_files_become_one_with_the_same_rows_in_log_order(lake: Lake) {
     let mut table = lake.table().await;
     for round in 0..8 {
         let groups = [(0, round * 10..round * 10 + 10), (1, round * 7..round * 7 + 7)];
@@ -31,14 +34,12 @@ async fn eight_small_files_become_one_with_the_same_rows_in_log_order() {
     let rows = read(&table, &files[0].path).await;
     assert!(rows.is_sorted(), "one partition after the other, each in log order");
     assert_eq!(rows, before);
-    let bytes = bytes::Bytes::from(std::fs::read(lake.path().join(&files[0].path)).unwrap());
+    let bytes = lake.bytes(&files[0].path).await;
     let footer = parquet::file::metadata::ParquetMetaDataReader::new().parse_and_finish(&bytes).unwrap();
     assert_eq!(footer.row_groups().iter().map(|group| group.num_rows()).collect::<Vec<_>>(), [80, 56]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn files_whose_offsets_interleave_come_out_in_order_too() {
-    let lake = Lake::new();
+async fn files_whose_offsets_interleave_come_out_in_order_too(lake: Lake) {
     let mut table = lake.table().await;
     for file in 0..8 {
         // Offsets file, file + 8, file + 16 ... and both partitions in one row group, as a foreign writer may do.
@@ -55,9 +56,7 @@ async fn files_whose_offsets_interleave_come_out_in_order_too() {
     assert_eq!(read(&table, &files[0].path).await, rows);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_merge_and_appends_at_the_same_time_both_go_through() {
-    let lake = Lake::new();
+async fn a_merge_and_appends_at_the_same_time_both_go_through(lake: Lake) {
     let mut table = lake.table().await;
     for round in 0..20 {
         flush(&mut table, DATE, round * 5..round * 5 + 5).await;
@@ -95,9 +94,7 @@ async fn with_epoch(table: &mut Table, epoch: i64) {
     assert!(matches!(table.commit(&take).await.unwrap(), Outcome::Committed { .. }));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_mergers_on_one_snapshot_exactly_one_wins() {
-    let lake = Lake::new();
+async fn of_two_mergers_on_one_snapshot_exactly_one_wins(lake: Lake) {
     let mut first = lake.table().await;
     flush(&mut first, DATE, 0..20).await;
     flush(&mut first, DATE, 20..40).await;
@@ -110,9 +107,7 @@ async fn of_two_mergers_on_one_snapshot_exactly_one_wins() {
     assert_eq!(read_all(&lake.table().await).await, partition_rows(0, 0..40), "40 rows, not 80");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_owner_that_slept_through_a_takeover_is_fenced() {
-    let lake = Lake::new();
+async fn an_owner_that_slept_through_a_takeover_is_fenced(lake: Lake) {
     let mut sleeper = lake.table().await;
     flush(&mut sleeper, DATE, 0..20).await;
     with_epoch(&mut sleeper, 1).await;
@@ -123,13 +118,8 @@ async fn an_owner_that_slept_through_a_takeover_is_fenced() {
     assert_eq!(paths(&lake.table().await.files().await.unwrap()), paths(&commit.removes));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_merge_whose_reply_was_lost_is_not_done_twice_nor_thrown_away() {
-    let lake = Lake::new();
-    std::fs::create_dir_all(lake.folder.path().join("events")).unwrap();
-    let store = Faulty::new(Arc::new(DurableFileSystem::new(lake.path())));
-    let url = Url::from_directory_path(lake.path()).unwrap();
-    let mut table = Table::open_or_create_with_store(store.clone(), url, &spec()).await.unwrap();
+async fn a_merge_whose_reply_was_lost_is_not_done_twice_nor_thrown_away(lake: Lake) {
+    let (store, mut table) = lake.faulty().await;
     for round in 0..8 {
         flush(&mut table, DATE, round * 5..round * 5 + 5).await;
     }
@@ -139,9 +129,7 @@ async fn a_merge_whose_reply_was_lost_is_not_done_twice_nor_thrown_away() {
     assert_eq!(read_all(&lake.table().await).await, partition_rows(0, 0..40));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rewrite_that_would_change_the_number_of_rows_is_refused() {
-    let lake = Lake::new();
+async fn a_rewrite_that_would_change_the_number_of_rows_is_refused(lake: Lake) {
     let mut table = lake.table().await;
     flush(&mut table, DATE, 0..20).await;
     let mut commit = rewrite(&table, 1).await;

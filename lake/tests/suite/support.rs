@@ -10,18 +10,22 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
+use lake::durable::DurableFileSystem;
 use lake::location::Location;
 use lake::table::{ActiveFile, Commit, DataFile, Spec, Table, Txn};
 use lake::tables;
 use object_store::path::Path;
+use object_store::prefix::PrefixStore;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt as _,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
+use testbed::object_store::Store;
+use url::Url;
 
 pub const DATE: &str = "2026-11-22";
 pub const NOON_MICROS: i64 = 1_795_348_800_000_000;
@@ -33,15 +37,52 @@ pub fn spec() -> Spec {
     tables::events(2, 1000)
 }
 
+/// Runs each promise, an `async fn(Lake)`, on a folder of this machine and on an object store.
+macro_rules! on_both {
+    ($($promise:ident)*) => {
+        mod on_a_folder {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                super::$promise(crate::support::Lake::new()).await
+            })*
+        }
+        mod on_a_store {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $promise() {
+                super::$promise(crate::support::Lake::on_a_store()).await
+            })*
+        }
+    };
+}
+pub(crate) use on_both;
+
+/// A place of a test's own for one table.
 pub struct Lake {
     pub folder: TempDir,
     pub location: Location,
 }
 
 impl Lake {
+    /// On a folder of this machine.
     pub fn new() -> Lake {
         let folder = tempfile::tempdir().unwrap();
         let location = Location::Local(folder.path().join("events"));
+        Lake { folder, location }
+    }
+
+    /// On the store that all tests share, below a prefix of its own.
+    pub fn on_a_store() -> Lake {
+        let store = Store::shared();
+        Lake::below(store, &store.endpoint(), &[])
+    }
+
+    /// On `store`, reached at `endpoint`, with further options.
+    pub fn below(store: &Store, endpoint: &str, further: &[(&str, &str)]) -> Lake {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = store.options_at(endpoint);
+        options.extend(further.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let url = format!("s3://{}/{}", store.bucket(), uuid::Uuid::new_v4());
+        let location = Location::parse(&url, &options).unwrap().join("events");
         Lake { folder, location }
     }
 
@@ -49,8 +90,58 @@ impl Lake {
         Table::open_or_create(&self.location, &spec()).await.unwrap()
     }
 
+    /// Where it is on the disk.
     pub fn path(&self) -> std::path::PathBuf {
         self.folder.path().canonicalize().unwrap().join("events")
+    }
+
+    /// The plain store, rooted where the URL is, and the table's URL.
+    pub fn store(&self) -> (Arc<dyn ObjectStore>, Url) {
+        match &self.location {
+            Location::Local(_) => {
+                std::fs::create_dir_all(self.path()).unwrap();
+                let url = Url::from_directory_path(self.path()).unwrap();
+                (Arc::new(DurableFileSystem::new(self.path())), url)
+            }
+            Location::Store { url, options } => {
+                (object_store::parse_url_opts(url, options).unwrap().0.into(), url.clone())
+            }
+        }
+    }
+
+    /// The table on a store whose commits go as ordered.
+    pub async fn faulty(&self) -> (Arc<Faulty>, Table) {
+        let (store, url) = self.store();
+        let store = Faulty::new(store);
+        let table = Table::open_or_create_with_store(store.clone(), url, &spec()).await.unwrap();
+        (store, table)
+    }
+
+    /// What is below the table, behind its back.
+    pub fn objects(&self) -> PrefixStore<Arc<dyn ObjectStore>> {
+        let (store, url) = self.store();
+        PrefixStore::new(store, Path::from_url_path(url.path()).unwrap())
+    }
+
+    pub async fn names(&self, below: Option<&str>) -> Vec<String> {
+        let listed: Vec<ObjectMeta> = self.objects().list(below.map(Path::from).as_ref()).try_collect().await.unwrap();
+        listed.into_iter().map(|meta| meta.location.to_string()).collect()
+    }
+
+    pub async fn exists(&self, path: &str) -> bool {
+        self.objects().head(&Path::from(path)).await.is_ok()
+    }
+
+    pub async fn bytes(&self, path: &str) -> bytes::Bytes {
+        self.objects().get(&Path::from(path)).await.unwrap().bytes().await.unwrap()
+    }
+
+    pub async fn put(&self, path: &str, bytes: &'static [u8]) {
+        self.objects().put(&Path::from(path), bytes.into()).await.unwrap();
+    }
+
+    pub async fn delete(&self, path: &str) {
+        self.objects().delete(&Path::from(path)).await.unwrap();
     }
 }
 

@@ -4,6 +4,12 @@ use lake::table::Table;
 use lake::upkeep::{EPOCH, Options, Upkeep};
 use std::fs;
 
+crate::support::on_both! {
+    a_checkpoint_is_made_when_due_and_a_reopened_table_is_the_same
+    a_second_owner_takes_the_lease_and_the_first_one_waits
+    merged_files_are_deleted_a_day_later_and_nothing_else_is
+}
+
 const HOUR_MS: i64 = 3_600_000;
 
 fn now_ms() -> i64 {
@@ -11,9 +17,7 @@ fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_checkpoint_is_made_when_due_and_a_reopened_table_is_the_same() {
-    let lake = Lake::new();
+async fn a_checkpoint_is_made_when_due_and_a_reopened_table_is_the_same(lake: Lake) {
     let mut table = lake.table().await;
     let mut upkeep = Upkeep::new(Options { checkpoint_commits: 12, ..Options::default() });
     let mut own = lake.table().await;
@@ -63,9 +67,7 @@ async fn commits_older_than_the_retention_go_once_a_checkpoint_stands_for_them()
     assert_eq!(read_all(&lake.table().await).await, partition_rows(0, 0..60), "a sink with an old snapshot goes on");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_owner_takes_the_lease_and_the_first_one_waits() {
-    let lake = Lake::new();
+async fn a_second_owner_takes_the_lease_and_the_first_one_waits(lake: Lake) {
     let (mut first, mut second) = (Upkeep::new(Options::default()), Upkeep::new(Options::default()));
     let (mut a, mut b) = (lake.table().await, lake.table().await);
     assert!(!first.pass(&mut a, 0).await.unwrap().not_owner);
@@ -78,9 +80,7 @@ async fn a_second_owner_takes_the_lease_and_the_first_one_waits() {
     assert_eq!(a.txn(EPOCH).await.unwrap(), Some(3));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn merged_files_are_deleted_a_day_later_and_nothing_else_is() {
-    let lake = Lake::new();
+async fn merged_files_are_deleted_a_day_later_and_nothing_else_is(lake: Lake) {
     let mut table = lake.table().await;
     for round in 0..8 {
         flush(&mut table, DATE, round * 5..round * 5 + 5).await;
@@ -91,10 +91,14 @@ async fn merged_files_are_deleted_a_day_later_and_nothing_else_is() {
     assert_eq!(upkeep.pass(&mut table, now_ms()).await.unwrap().merged_from, 8);
     flush(&mut table, DATE, 40..45).await;
     assert_eq!(upkeep.pass(&mut table, now_ms() + HOUR_MS).await.unwrap().retired, 0, "readers may need them");
-    assert!(small.iter().all(|path| lake.path().join(path).exists()));
+    for path in &small {
+        assert!(lake.exists(path).await);
+    }
     flush(&mut table, DATE, 45..50).await;
     assert_eq!(upkeep.pass(&mut table, now_ms() + 25 * HOUR_MS).await.unwrap().retired, 8);
-    assert!(small.iter().all(|path| !lake.path().join(path).exists()));
-    assert!(lake.path().join(&stray.path).exists(), "no commit ever named it");
+    for path in &small {
+        assert!(!lake.exists(path).await);
+    }
+    assert!(lake.exists(&stray.path).await, "no commit ever named it");
     assert_eq!(read_all(&Table::open(&lake.location).await.unwrap().unwrap()).await, partition_rows(0, 0..50));
 }
