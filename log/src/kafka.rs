@@ -1,9 +1,51 @@
 //! The log in Apache Kafka, by librdkafka.
+//!
+//! Promise: as every log's; an append that answered `Ok` was acknowledged by all in-sync replicas. A topic whose
+//! settings would break a promise is refused in words before anything is written to it. A reader never jumps: a
+//! position that the topic does not have is an error until it is sought anew, and what a broken batch held is never
+//! skipped.
+//!
+//! Not for: keeping positions (they are in the tables; the group's commits are for lag tools), nor for telling a topic
+//! from another of the same name that came after it: offsets can't, fingerprints do ([`crate::Reader::fingerprint_at`]).
+//!
+//! ```text
+//!  Writer ──▶ producer (idempotent, acks=all; made anew after a fatal error) ──▶ topic
+//!
+//!  Reader ◀── fetcher: partitions and offsets given by hand ◀─────────────────── topic
+//!         ◀── membership: which partitions are ours; no records ◀─────────────── group `{group_id}-{name}`
+//!         ◀── queries: bounds, offset of a time, the record at an offset ◀────── topic
+//! ```
+use crate::{AppendError, ReadError};
+use async_trait::async_trait;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+mod client;
+mod connect;
+mod entry;
+mod fetcher;
+mod membership;
+mod places;
+mod producer;
+mod properties;
+mod queries;
+mod reader;
+mod telemetry;
+mod topic;
+mod writer;
+
+use producer::Producer;
+
+/// After it has flushed, a closing log waits this long for consumers to leave their groups.
+const LEAVE_WAIT: Duration = Duration::from_secs(5);
+/// A flush ends with the last delivery timeout; this much more for what librdkafka does after it.
+const FLUSH_MARGIN: Duration = Duration::from_secs(1);
 
 /// Which topic of which cluster, and how.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// Bootstrap brokers, `HOST:PORT` each.
     pub brokers: Vec<String>,
@@ -23,6 +65,22 @@ pub struct Options {
     pub properties: BTreeMap<String, String>,
 }
 
+impl fmt::Debug for Options {
+    /// Properties by their names alone: their values may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("brokers", &self.brokers)
+            .field("topic", &self.topic)
+            .field("partitions", &self.partitions)
+            .field("replication_factor", &self.replication_factor)
+            .field("retention_ms", &self.retention_ms)
+            .field("group_id", &self.group_id)
+            .field("delivery_timeout_ms", &self.delivery_timeout_ms)
+            .field("properties", &self.properties.keys())
+            .finish()
+    }
+}
+
 /// Why there is no log.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum OpenError {
@@ -35,16 +93,79 @@ pub enum OpenError {
 }
 
 /// What of the options can't work, in words; asks no broker.
-pub fn check(_options: &Options) -> Result<(), String> {
-    Ok(())
+pub fn check(options: &Options) -> Result<(), String> {
+    properties::check(options)
 }
 
 /// Connects, makes the topic if it is not there, and checks its settings.
-pub async fn open(_options: Options) -> Result<Arc<dyn crate::Log>, OpenError> {
-    Err(OpenError::Unavailable("being built".into()))
+pub async fn open(options: Options) -> Result<Arc<dyn crate::Log>, OpenError> {
+    let log = start(options, connect::Absent::Make).await?;
+    log.shared.producer.warm_up();
+    Ok(log)
 }
 
 /// The same for commands that only look: a topic that is not there is refused, not made.
 pub async fn open_existing(options: Options) -> Result<Arc<dyn crate::Log>, OpenError> {
-    open(options).await
+    Ok(start(options, connect::Absent::Refuse).await?)
+}
+
+async fn start(options: Options, absent: connect::Absent) -> Result<Arc<Log>, OpenError> {
+    telemetry::describe();
+    let options = Arc::new(options);
+    let cluster = connect::connect(options.clone(), absent).await?;
+    let producer = Producer::new(&options);
+    let shared =
+        Shared { cluster, producer, closed: watch::Sender::new(false), closing: client::Closing::default(), options };
+    Ok(Arc::new(Log { shared: Arc::new(shared) }))
+}
+
+/// What writers and readers of one log share.
+struct Shared {
+    options: Arc<Options>,
+    cluster: String,
+    producer: Producer,
+    closed: watch::Sender<bool>,
+    /// Consumers that are leaving.
+    closing: client::Closing,
+}
+
+struct Log {
+    shared: Arc<Shared>,
+}
+
+#[async_trait]
+impl crate::Log for Log {
+    fn topic(&self) -> &str {
+        &self.shared.options.topic
+    }
+
+    fn cluster(&self) -> &str {
+        &self.shared.cluster
+    }
+
+    fn is_gapless(&self) -> bool {
+        false
+    }
+
+    fn writer(&self) -> Arc<dyn crate::Writer> {
+        Arc::new(writer::Writer::new(self.shared.clone()))
+    }
+
+    async fn reader(&self, name: Option<&str>) -> Result<Box<dyn crate::Reader>, ReadError> {
+        let reader = reader::Reader::new(self.shared.clone(), name)?;
+        Ok(Box::new(reader))
+    }
+
+    /// The broker's retention drops records, by its own settings.
+    async fn retain(&self) -> Result<(), ReadError> {
+        Ok(())
+    }
+
+    async fn close(&self) -> Result<(), AppendError> {
+        self.shared.closed.send_replace(true);
+        let limit = Duration::from_millis(self.shared.options.delivery_timeout_ms) + FLUSH_MARGIN;
+        let flushed = self.shared.producer.close(limit).await;
+        self.shared.closing.wait(LEAVE_WAIT).await;
+        flushed
+    }
 }

@@ -247,6 +247,22 @@ pub async fn headers_and_payload_come_back_as_they_were<H: Harness>() {
     assert_eq!(read, records);
 }
 
+pub async fn a_fingerprint_is_that_of_the_record_that_stands_there<H: Harness>() {
+    let log = H::new(Settings::default()).open().await;
+    append(&log, 0, &["a", "b", "b"]).await;
+    append(&log, 1, &["c"]).await;
+    let mut reader = reader_at(&log, None, 0, 0).await;
+    for (partition, offset, text) in [(0, 1, "b"), (0, 0, "a"), (1, 0, "c"), (0, 2, "b"), (0, 2, "b")] {
+        let fingerprint = reader.fingerprint_at(partition, offset).await.unwrap();
+        assert_eq!(fingerprint, Some(record(text).fingerprint()), "{partition}, {offset}");
+    }
+    for (partition, offset) in [(0, 3), (0, 4), (0, 1_000_000), (1, 1)] {
+        assert_eq!(reader.fingerprint_at(partition, offset).await.unwrap(), None, "{partition}, {offset}");
+    }
+    assert!(reader.fingerprint_at(7, 0).await.is_err(), "there is no such partition");
+    assert!(matches!(soon(reader.next()).await.unwrap(), Next::Record(entry) if entry.offset == 0), "it did not move");
+}
+
 pub async fn a_restart_keeps_everything<H: Harness>() {
     let harness = H::new(Settings::default());
     harness.clock().set(5);

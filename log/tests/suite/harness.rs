@@ -1,10 +1,12 @@
 //! How the suite gets a log of each kind.
 use async_trait::async_trait;
 use event::clock::{Clock, Micros};
-use log::{Entry, Log, Next, Reader, Record, embedded, memory};
-use std::sync::atomic::{AtomicI64, Ordering};
+use log::{Entry, Log, Next, Reader, Record, embedded, kafka, memory};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use testbed::kafka::Broker;
 
 /// A clock that stands still until it is set.
 #[derive(Debug, Default)]
@@ -116,6 +118,46 @@ impl Harness for Embedded {
         self.try_open().await.unwrap()
     }
 
+    fn clock(&self) -> &HandClock {
+        &self.clock
+    }
+}
+
+/// A topic of its own on the broker that all tests share.
+pub struct Kafka {
+    pub options: kafka::Options,
+    clock: HandClock,
+}
+
+impl Kafka {
+    /// Options for a topic that no other test uses.
+    pub fn options(broker: &Broker, partitions: u32) -> kafka::Options {
+        static TOPICS: AtomicU32 = AtomicU32::new(0);
+        let topic = format!("events-{}", TOPICS.fetch_add(1, Ordering::SeqCst));
+        kafka::Options {
+            brokers: vec![broker.bootstrap()],
+            group_id: topic.clone(),
+            topic,
+            partitions,
+            replication_factor: Some(1),
+            retention_ms: 86_400_000,
+            delivery_timeout_ms: 10_000,
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
+#[async_trait]
+impl Harness for Kafka {
+    fn new(settings: Settings) -> Self {
+        Self { options: Self::options(Broker::shared(), settings.partitions), clock: HandClock::default() }
+    }
+
+    async fn open(&self) -> Arc<dyn Log> {
+        kafka::open(self.options.clone()).await.unwrap()
+    }
+
+    /// Nobody's: the broker has its own.
     fn clock(&self) -> &HandClock {
         &self.clock
     }

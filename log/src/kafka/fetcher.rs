@@ -1,0 +1,127 @@
+//! Reads partitions from offsets that are given by hand.
+//!
+//! Promise: nothing is skipped in silence. librdkafka passes over a batch whose checksum is wrong, or that it can't
+//! unpack, with an error beside it; such an error puts every place in doubt, and they are fetched anew.
+use super::client::{Client, Closing, Context, code_words, words};
+use super::{Options, entry, properties};
+use crate::{Entry, ReadError};
+use rdkafka::consumer::{Consumer, StreamConsumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What a fetch brought.
+#[derive(Debug)]
+pub(super) enum Fetched {
+    Entry(Entry),
+    /// Of a partition.
+    End(u32),
+    /// Some position may be wrong, or something was passed over.
+    Doubt {
+        words: Option<String>,
+        broken: bool,
+    },
+    /// Nothing can be read now.
+    Trouble(String),
+    Nothing,
+}
+
+pub(super) struct Fetcher {
+    consumer: Client<StreamConsumer<Context>>,
+    topic: String,
+    fetched: BTreeSet<u32>,
+}
+
+impl Fetcher {
+    pub(super) fn new(options: &Options, name: &str, closing: &Closing) -> Result<Self, ReadError> {
+        let consumer = properties::fetcher(options, name).create_with_context(Context::default());
+        let consumer = consumer.map_err(|error| ReadError::Unavailable(words(&error)))?;
+        let consumer = Client::new(consumer, closing);
+        Ok(Self { consumer, topic: options.topic.clone(), fetched: BTreeSet::new() })
+    }
+
+    /// For queries.
+    pub(super) fn share(&self) -> Arc<StreamConsumer<Context>> {
+        self.consumer.share()
+    }
+
+    /// From here on, records of `partition` come from `offset`. What was fetched before is dropped: each start is a
+    /// barrier in librdkafka's queue.
+    pub(super) fn start(&mut self, partition: u32, offset: u64) -> Result<(), ReadError> {
+        self.stop(partition);
+        let place = self.place(partition, Offset::Offset(offset as i64))?;
+        self.consumer.incremental_assign(&place).map_err(|error| unavailable(partition, &error))?;
+        self.fetched.insert(partition);
+        Ok(())
+    }
+
+    /// No more records of `partition`.
+    pub(super) fn stop(&mut self, partition: u32) {
+        if !self.fetched.remove(&partition) {
+            return;
+        }
+        let stopped = self.place(partition, Offset::Invalid).and_then(|place| {
+            self.consumer.incremental_unassign(&place).map_err(|error| unavailable(partition, &error))
+        });
+        if let Err(error) = stopped {
+            tracing::warn!(partition, %error, "fetching did not stop: its records are dropped");
+        }
+    }
+
+    fn place(&self, partition: u32, offset: Offset) -> Result<TopicPartitionList, ReadError> {
+        let mut place = TopicPartitionList::with_capacity(1);
+        let added = place.add_partition_offset(&self.topic, partition as i32, offset);
+        added.map_err(|error| unavailable(partition, &error))?;
+        Ok(place)
+    }
+
+    /// Waits for the next thing; nothing is lost when it is dropped.
+    pub(super) async fn next(&self) -> Fetched {
+        match self.consumer.recv().await {
+            Ok(message) => entry::entry(&message).map_or(Fetched::Nothing, Fetched::Entry),
+            Err(KafkaError::PartitionEOF(partition)) => u32::try_from(partition).map_or(Fetched::Nothing, Fetched::End),
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn failed(&self, error: &KafkaError) -> Fetched {
+        use RDKafkaErrorCode as Code;
+        let Some(code) = error.rdkafka_error_code() else { return Fetched::Trouble(words(error)) };
+        let reason = || match self.consumer.context().trouble() {
+            Some((_, reason)) if !reason.is_empty() => reason,
+            _ => code_words(code),
+        };
+        match code {
+            Code::AutoOffsetReset | Code::OffsetOutOfRange => Fetched::Doubt { words: None, broken: false },
+            Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicId => {
+                let words = format!("topic {} is not there: {}", self.topic, code_words(code));
+                Fetched::Doubt { words: Some(words), broken: false }
+            }
+            Code::AllBrokersDown | Code::Authentication | Code::SSL | Code::TopicAuthorizationFailed => {
+                Fetched::Trouble(reason())
+            }
+            // librdkafka connects and asks again; it tells when no broker is left.
+            Code::BrokerTransportFailure
+            | Code::Resolve
+            | Code::OperationTimedOut
+            | Code::RequestTimedOut
+            | Code::TimedOutQueue
+            | Code::NetworkException => Fetched::Nothing,
+            // Of the group this client only has the name.
+            Code::GroupAuthorizationFailed
+            | Code::CoordinatorNotAvailable
+            | Code::NotCoordinator
+            | Code::CoordinatorLoadInProgress
+            | Code::WaitingForCoordinator => Fetched::Nothing,
+            Code::BadMessage | Code::BadCompression | Code::NotImplemented | Code::InvalidMessage => {
+                Fetched::Doubt { words: Some(reason()), broken: true }
+            }
+            _ => Fetched::Doubt { words: Some(reason()), broken: false },
+        }
+    }
+}
+
+fn unavailable(partition: u32, error: &KafkaError) -> ReadError {
+    ReadError::Unavailable(format!("partition {partition} can't be fetched: {}", words(error)))
+}

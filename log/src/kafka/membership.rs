@@ -1,0 +1,210 @@
+//! Membership of a consumer group: which partitions are ours. It reads no records.
+//!
+//! Promise: a partition is given back to the group in the same poll in which the reader is told of it, so that nothing of
+//! it is handed out after another member may have it; partitions that are neither given nor taken stay as they are
+//! (cooperative rebalancing). A process that does not call `next` for `max.poll.interval.ms`, or that stands still for
+//! `session.timeout.ms`, loses its partitions, and is told so when it goes on.
+use super::client::{self, Client, Closing, code_words, lock, words};
+use super::{Options, properties, telemetry};
+use crate::ReadError;
+use futures::StreamExt;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, StreamConsumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
+/// A change of what is ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    Assigned(Vec<u32>),
+    Revoked(Vec<u32>),
+}
+
+/// Hears the group's changes; they happen while the member is polled.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    client: client::Context,
+    changes: Mutex<VecDeque<Change>>,
+}
+
+impl Group {
+    fn change(&self, change: Change) {
+        lock(&self.changes).push_back(change);
+    }
+}
+
+impl ClientContext for Group {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.client.log(level, facility, line);
+    }
+
+    fn stats_raw(&self, _statistics: &[u8]) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.client.error(error, reason);
+    }
+}
+
+impl ConsumerContext for Group {
+    fn rebalance(&self, member: &BaseConsumer<Self>, what: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let partitions = partitions(list);
+        let agreed = match what {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => take(member, list),
+            _ => member.incremental_unassign(list),
+        };
+        if let Err(error) = agreed {
+            // librdkafka leaves and joins anew; what we said stays right, or is taken back by it.
+            tracing::error!(error = words(&error), ?partitions, "the group's change could not be confirmed");
+        }
+        match what {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                telemetry::rebalance("assigned");
+                tracing::info!(?partitions, "partitions assigned");
+                self.change(Change::Assigned(partitions));
+            }
+            _ => {
+                let lost = member.assignment_lost();
+                telemetry::rebalance(if lost { "lost" } else { "revoked" });
+                tracing::info!(?partitions, lost, "partitions revoked");
+                self.change(Change::Revoked(partitions));
+            }
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        if let Err(error) = result {
+            telemetry::commit_error();
+            tracing::debug!(
+                error = words(&error),
+                "the group was not told how far the lake is; the next commit tells it"
+            );
+        }
+    }
+}
+
+/// Agrees to have the partitions, and fetches nothing of them.
+fn take(member: &BaseConsumer<Group>, list: &mut TopicPartitionList) -> KafkaResult<()> {
+    // From the end, where nothing is, until they are paused. Positions never come from the group.
+    list.set_all_offsets(Offset::End)?;
+    member.incremental_assign(list)?;
+    if list.count() > 0 {
+        member.pause(list)?;
+    }
+    Ok(())
+}
+
+fn partitions(list: &TopicPartitionList) -> Vec<u32> {
+    let mut partitions: Vec<u32> =
+        list.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).collect();
+    partitions.sort_unstable();
+    partitions
+}
+
+/// Notices that it was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// One member.
+pub(super) struct Membership {
+    member: Client<StreamConsumer<Group>>,
+    topic: String,
+}
+
+impl Membership {
+    /// Joins the group of readers named `name`.
+    pub(super) fn join(options: &Options, name: &str, closing: &Closing) -> Result<Self, ReadError> {
+        let unavailable = |error: &KafkaError| {
+            ReadError::Unavailable(format!(
+                "group {} can't be joined: {}",
+                properties::group(options, name),
+                words(error)
+            ))
+        };
+        let member = properties::membership(options, name).create_with_context(Group::default());
+        let member: StreamConsumer<Group> = member.map_err(|error| unavailable(&error))?;
+        member.subscribe(&[&options.topic]).map_err(|error| unavailable(&error))?;
+        Ok(Self { member: Client::new(member, closing), topic: options.topic.clone() })
+    }
+
+    /// The next change that has happened.
+    pub(super) fn change(&self) -> Option<Change> {
+        lock(&self.member.context().changes).pop_front()
+    }
+
+    /// Takes part in the group until something changes (`None`) or is wrong (in words). All that has happened is taken in
+    /// before it waits: a member that was gone for a while learns that it lost its partitions before it reads on.
+    pub(super) async fn take_part(&self) -> Option<String> {
+        let mut events = self.member.stream();
+        poll_fn(|context| {
+            loop {
+                // The stream is pending also after it consumed an event (a change, a line for the log), and then wakes
+                // who polled it at once.
+                let woken = Arc::new(Woken::default());
+                let polled = events.poll_next_unpin(&mut Context::from_waker(&Waker::from(woken.clone())));
+                if let Some(ready) = self.taken_in(polled) {
+                    return ready;
+                }
+                if !woken.0.load(Ordering::Acquire) {
+                    break;
+                }
+            }
+            let polled = events.poll_next_unpin(context);
+            self.taken_in(polled).unwrap_or(Poll::Pending)
+        })
+        .await
+    }
+
+    /// `None`: nothing to tell of.
+    fn taken_in<T>(&self, polled: Poll<Option<KafkaResult<T>>>) -> Option<Poll<Option<String>>> {
+        match polled {
+            Poll::Ready(Some(Err(error))) => Some(Poll::Ready(self.trouble(&error))),
+            Poll::Ready(_) => Some(Poll::Ready(None)),
+            Poll::Pending => (!lock(&self.member.context().changes).is_empty()).then_some(Poll::Ready(None)),
+        }
+    }
+
+    fn trouble(&self, error: &KafkaError) -> Option<String> {
+        use RDKafkaErrorCode as Code;
+        let code = error.rdkafka_error_code()?;
+        match code {
+            Code::UnknownTopicOrPartition | Code::UnknownTopic => {
+                Some(format!("topic {} is not there: {}", self.topic, code_words(code)))
+            }
+            Code::AllBrokersDown
+            | Code::Authentication
+            | Code::SSL
+            | Code::GroupAuthorizationFailed
+            | Code::TopicAuthorizationFailed
+            | Code::InconsistentGroupProtocol
+            | Code::Fatal => Some(format!("of the group: {}", code_words(code))),
+            _ => {
+                tracing::debug!(error = code_words(code), "of the group");
+                None
+            }
+        }
+    }
+
+    /// Tells the group, for lag tools, that all below `offset` is done; nobody waits for it.
+    pub(super) fn commit(&self, partition: u32, offset: u64) {
+        let mut list = TopicPartitionList::with_capacity(1);
+        let told = list
+            .add_partition_offset(&self.topic, partition as i32, Offset::Offset(offset as i64))
+            .and_then(|()| self.member.commit(&list, CommitMode::Async));
+        if let Err(error) = told {
+            telemetry::commit_error();
+            tracing::debug!(partition, error = words(&error), "the group was not told how far the lake is");
+        }
+    }
+}
