@@ -81,6 +81,17 @@ pub enum Resume {
     Stop(String),
 }
 
+impl Resume {
+    /// Where the reader is put: what comes at the end is ignored.
+    pub fn from(&self, log: &Range<u64>) -> u64 {
+        match self {
+            Resume::Start => 0,
+            Resume::Rebuild { from, .. } => *from,
+            Resume::Stop(_) => log.end,
+        }
+    }
+}
+
 /// What this process knows of the end of a partition's log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Known {
@@ -94,6 +105,12 @@ impl Known {
     /// The log ends at `end`, or further.
     pub fn see(&mut self, end: u64) {
         self.seen = self.seen.max(end);
+    }
+
+    /// It ends at `end`: whatever was above that is gone.
+    pub fn cut_off_at(&mut self, end: u64) {
+        self.seen = self.seen.min(end);
+        self.sure = self.sure.min(end);
     }
 
     /// The log was found to be the one that it was: the ends seen were its own.

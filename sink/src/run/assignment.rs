@@ -2,12 +2,14 @@
 use super::Sink;
 use super::identity::Recognised;
 use super::waiting::within;
-use crate::partition::Partition;
-use crate::position::{Known, Resume, resume};
+use crate::partition::{DeadCommitted, Partition};
+use crate::position::{Committed, Known, Resume, resume};
 use crate::watch::{LOG, STORE, watched};
 use crate::{Error, telemetry};
 use event::dedup::Window;
+use lake::tables::TxnNames;
 use log::ReadError;
+use std::ops::Range;
 use tokio::time::sleep;
 
 /// Offset errors in a row, without a record between them, after which a partition stops. Retention may overtake the
@@ -44,79 +46,66 @@ impl Sink {
         // What was seen so far was of the log as it was until now.
         known.prove();
         self.known.insert(number, known);
+        let (committed, dead_committed) = self.stored(&names).await?;
+        let dead_last = dead_committed.map(|dead| dead.last);
+        let Some((decision, held)) = self.sought(number, committed.as_ref(), dead_last, known).await? else {
+            return Ok(());
+        };
+        let (from, gapless) = (decision.from(&held), self.log.is_gapless());
+        let window = Window::new(self.tables.dedup_rows);
+        let mut partition = Partition::new(names, committed, dead_committed, window, from, gapless);
+        partition.drain_to = self.drain.map(|_| held.end);
+        partition.offset_errors = offset_errors;
+        partition.oldest = oldest.filter(|_| partition.lake_next() < held.end);
+        partition.known = known;
+        if !matches!(decision, Resume::Stop(_)) {
+            partition.known.cut_off_at(held.end);
+            partition.see_end(held.end, self.clock.now());
+        }
+        self.partitions.insert(number, partition);
+        self.readiness.forget(number);
+        self.count_stopped();
+        if let Resume::Stop(words) = decision {
+            self.mark_stopped(number, words);
+            return Ok(());
+        }
+        warn_of_loss(number, &decision, &held, known);
+        let Some(Committed { last, .. }) = committed else { return Ok(()) };
+        telemetry::position(number, last);
+        // The record that is compared on the way there is gone already.
+        if from > last { self.release(number, last + 1).await } else { Ok(()) }
+    }
+
+    /// What the tables say of a partition.
+    async fn stored(&mut self, names: &TxnNames) -> Result<(Option<Committed>, Option<DeadCommitted>), Error> {
+        loop {
+            let stored = async { Ok((self.tables.committed(names).await?, self.tables.dead_committed(names).await?)) };
+            match stored.await {
+                Ok(stored) => return Ok(stored),
+                Err(error) => self.wait_for_lake(error).await?,
+            }
+        }
+    }
+
+    /// Decides how to go on, and puts the reader there. `None`: the log is silent, and the sink gave up draining.
+    async fn sought(
+        &mut self,
+        number: u32,
+        committed: Option<&Committed>,
+        dead_last: Option<u64>,
+        known: Known,
+    ) -> Result<Option<(Resume, Range<u64>)>, Error> {
         let mut overtaken = 0;
         loop {
-            let stored =
-                async { Ok((self.tables.committed(&names).await?, self.tables.dead_committed(&names).await?)) };
-            let (committed, dead_committed) = match stored.await {
-                Ok(stored) => stored,
-                Err(error) => {
-                    self.wait_for_lake(error).await?;
-                    continue;
-                }
-            };
-            let Some(held) = self.bounds(number).await? else { return Ok(()) };
-            let (dead_last, gapless) = (dead_committed.map(|dead| dead.last), self.log.is_gapless());
-            let decision = resume(committed.as_ref(), dead_last, &held, known.sure, gapless);
-            let (from, lost) = match &decision {
-                Resume::Start => (0, 0),
-                Resume::Rebuild { from, window_records_lost } => (*from, *window_records_lost),
-                Resume::Stop(_) => (held.end, 0),
-            };
-            match self.seek(number, from).await? {
-                Some(Ok(())) => {}
+            let Some(held) = self.bounds(number).await? else { return Ok(None) };
+            let decision = resume(committed, dead_last, &held, known.sure, self.log.is_gapless());
+            match self.seek(number, decision.from(&held)).await? {
+                Some(Ok(())) => return Ok(Some((decision, held))),
                 // Retention moved on between the two calls: look again.
-                Some(Err(_)) if overtaken < OFFSET_ERRORS_MAX => {
-                    overtaken += 1;
-                    continue;
-                }
-                Some(Err(error)) => {
-                    self.wait_for_log(error).await?;
-                    continue;
-                }
-                None => return Ok(()),
+                Some(Err(_)) if overtaken < OFFSET_ERRORS_MAX => overtaken += 1,
+                Some(Err(error)) => self.wait_for_log(error).await?,
+                None => return Ok(None),
             }
-            let window = Window::new(self.tables.dedup_rows);
-            let mut partition = Partition::new(names, committed, dead_committed, window, from, gapless);
-            partition.drain_to = self.drain.map(|_| held.end);
-            partition.offset_errors = offset_errors;
-            let stops = matches!(decision, Resume::Stop(_));
-            if !stops && held.end < known.sure {
-                tracing::error!(
-                    partition = number,
-                    "records {}..{} are gone from the log, before they reached the lake: it was cut off above what the \
-                     lake holds",
-                    held.end,
-                    known.sure
-                );
-                known = Known::default();
-            }
-            partition.known = known;
-            partition.oldest = oldest.filter(|_| stops || partition.lake_next() < held.end);
-            if !stops {
-                partition.see_end(held.end, self.clock.now());
-            }
-            self.partitions.insert(number, partition);
-            self.readiness.forget(number);
-            self.count_stopped();
-            if lost > 0 {
-                telemetry::window_cut();
-                tracing::warn!(
-                    partition = number,
-                    records_lost = lost,
-                    "the dedup window begins short: retention dropped records that it was made of, retries of their \
-                     events may get in until it is full again"
-                );
-            }
-            if let Resume::Stop(words) = decision {
-                self.mark_stopped(number, words);
-            } else if let Some(committed) = committed {
-                telemetry::position(number, committed.last);
-                if from > committed.last {
-                    self.release(number, committed.last + 1).await?;
-                }
-            }
-            return Ok(());
         }
     }
 
@@ -217,5 +206,27 @@ impl Sink {
                 Ok(())
             }
         }
+    }
+}
+
+/// Says what a partition goes on without, though it goes on.
+fn warn_of_loss(number: u32, decision: &Resume, held: &Range<u64>, known: Known) {
+    if let Resume::Rebuild { window_records_lost: records_lost @ 1.., .. } = decision {
+        telemetry::window_cut();
+        tracing::warn!(
+            partition = number,
+            records_lost,
+            "the dedup window begins short: retention dropped records that it was made of, retries of their events may \
+             get in until it is full again"
+        );
+    }
+    let end = held.end;
+    if end < known.sure {
+        tracing::error!(
+            partition = number,
+            "records {end}..{} are gone from the log before they reached the lake: it was cut off above what the lake \
+             holds",
+            known.sure
+        );
     }
 }

@@ -1,8 +1,8 @@
-//! A log in memory whose readers are also told what a test orders, and that says how far they came.
-use crate::harness::{Harness, TOPIC, eventually};
+//! A log whose readers are also told what a test orders, and that says how far they came.
+use crate::harness::{Harness, eventually};
 use async_trait::async_trait;
 use event::clock::Micros;
-use log::{AppendError, Log, Next, ReadError, Reader, Writer, memory};
+use log::{AppendError, Log, Next, ReadError, Reader, Writer};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -42,13 +42,17 @@ struct State {
 
 /// The log. One reader at a time.
 pub struct Group {
-    log: Arc<memory::Log>,
+    log: Arc<dyn Log>,
     state: Arc<Mutex<State>>,
 }
 
 impl Group {
     pub fn over(harness: &Harness) -> Arc<Group> {
-        Arc::new(Group { log: harness.log.clone(), state: Arc::default() })
+        Group::of(harness.log.clone())
+    }
+
+    pub fn of(log: Arc<dyn Log>) -> Arc<Group> {
+        Arc::new(Group { log, state: Arc::default() })
     }
 
     /// The members get no partition but by order.
@@ -109,10 +113,13 @@ struct Member {
 #[async_trait]
 impl Log for Group {
     fn topic(&self) -> &str {
-        TOPIC
+        self.log.topic()
     }
     fn cluster(&self) -> &str {
         self.log.cluster()
+    }
+    fn is_gapless(&self) -> bool {
+        self.log.is_gapless()
     }
     fn writer(&self) -> Arc<dyn Writer> {
         self.log.writer()

@@ -6,6 +6,7 @@ mod delivery;
 mod gaps;
 mod group;
 mod harness;
+mod kafka;
 mod kills;
 mod lag;
 mod log_guard;
