@@ -18,6 +18,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use url::Url;
 
+/// Bytes of one request at most.
+const PUT_BYTES_MAX: usize = 8 << 20;
+
 /// A store behind a network.
 pub(crate) struct Remote {
     inner: Arc<dyn ObjectStore>,
@@ -30,6 +33,26 @@ impl Remote {
     pub(crate) fn new(inner: Arc<dyn ObjectStore>, url: &Url) -> Remote {
         let place = format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default());
         Remote { inner, place, commits: Arc::default() }
+    }
+
+    /// A checkpoint of many files is more than one request can bring over a slow network.
+    async fn put_in_parts(&self, location: &StorePath, bytes: Bytes, options: PutOptions) -> Result<PutResult> {
+        let PutOptions { tags, attributes, extensions, .. } = options;
+        let options = PutMultipartOptions { tags, attributes, extensions };
+        let mut upload = self.put_multipart_opts(location, options).await?;
+        let parts = async {
+            for start in (0..bytes.len()).step_by(PUT_BYTES_MAX) {
+                upload.put_part(bytes.slice(start..bytes.len().min(start + PUT_BYTES_MAX)).into()).await?;
+            }
+            upload.complete().await
+        };
+        let put = parts.await;
+        if put.is_err()
+            && let Err(error) = upload.abort().await
+        {
+            tracing::warn!(path = %location, %error, "parts of an upload stay until the store's own rule deletes them");
+        }
+        put
     }
 
     fn listed(&self, metas: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -106,6 +129,9 @@ impl fmt::Display for Remote {
 #[async_trait]
 impl ObjectStore for Remote {
     async fn put_opts(&self, location: &StorePath, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        if options.mode == PutMode::Overwrite && payload.content_length() > PUT_BYTES_MAX {
+            return self.put_in_parts(location, payload.into(), options).await;
+        }
         let commit = (is_commit(location) && options.mode == PutMode::Create).then(|| payload.clone());
         let put = measured("put", self.inner.put_opts(location, payload, options)).await?;
         if let Some(commit) = commit {
@@ -203,5 +229,42 @@ impl MultipartUpload for Upload {
 
     async fn abort(&mut self) -> Result<()> {
         measured("abort_upload", self.0.abort()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object_store::ObjectStoreExt as _;
+    use object_store::memory::InMemory;
+
+    #[tokio::test]
+    async fn what_is_put_in_parts_is_whole() {
+        let memory = Arc::new(InMemory::new());
+        let remote = Remote::new(memory.clone(), &Url::parse("s3://bucket/lake").unwrap());
+        let path = StorePath::from("lake/_delta_log/00000000000000000007.checkpoint.parquet");
+        for size in [0, PUT_BYTES_MAX, PUT_BYTES_MAX + 1, 3 * PUT_BYTES_MAX - 1, 3 * PUT_BYTES_MAX] {
+            let bytes: Bytes = (0..size).map(|at| (at / 1000) as u8).collect();
+            remote.put(&path, bytes.clone().into()).await.unwrap();
+            assert!(memory.get(&path).await.unwrap().bytes().await.unwrap() == bytes, "{size} bytes");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_commit_is_read_from_the_store_once() {
+        let memory = Arc::new(InMemory::new());
+        let remote = Remote::new(memory.clone(), &Url::parse("s3://bucket/lake").unwrap());
+        let path = StorePath::from("lake/_delta_log/00000000000000000007.json");
+        let create = || PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        remote.put_opts(&path, "one".into(), create()).await.unwrap();
+        assert_eq!(remote.list(None).count().await, 1);
+        memory.delete(&path).await.unwrap();
+        assert_eq!(remote.get(&path).await.unwrap().bytes().await.unwrap(), "one");
+        // Another one under that name, and a listing that tells.
+        memory.put(&path, "two".into()).await.unwrap();
+        assert_eq!(remote.list(None).count().await, 1);
+        assert_eq!(remote.get(&path).await.unwrap().bytes().await.unwrap(), "two");
+        remote.delete(&path).await.unwrap();
+        assert!(remote.get(&path).await.is_err());
     }
 }
