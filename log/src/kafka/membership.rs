@@ -24,6 +24,8 @@ use std::task::{Context, Poll, Wake, Waker};
 pub(super) enum Change {
     Assigned(Vec<u32>),
     Revoked(Vec<u32>),
+    /// All that was ours: nobody called `next` for too long.
+    Lost,
 }
 
 /// Hears the group's changes; they happen while the member is polled.
@@ -181,6 +183,14 @@ impl Membership {
         match code {
             Code::UnknownTopicOrPartition | Code::UnknownTopic => {
                 Some(format!("topic {} is not there: {}", self.topic, code_words(code)))
+            }
+            Code::PollExceeded => {
+                telemetry::rebalance("lost");
+                tracing::warn!(
+                    "`next` was not called for max.poll.interval.ms: the group gives our partitions to others"
+                );
+                self.member.context().change(Change::Lost);
+                None
             }
             Code::AllBrokersDown
             | Code::Authentication

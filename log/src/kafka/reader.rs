@@ -92,9 +92,11 @@ impl Reader {
     // ---- What is ours ----
 
     fn next_change(&mut self) -> Option<Next> {
-        let Some(membership) = &self.membership else { return self.all_are_ours() };
+        if self.membership.is_none() {
+            return self.all_are_ours();
+        }
         loop {
-            match membership.change()? {
+            match self.membership.as_ref()?.change()? {
                 Change::Assigned(partitions) => {
                     self.held.extend(&partitions);
                     // A member that gets none is told so once: it has joined.
@@ -102,18 +104,30 @@ impl Reader {
                         return Some(Next::Assigned(partitions));
                     }
                 }
-                Change::Revoked(partitions) if partitions.is_empty() => {}
-                Change::Revoked(partitions) => {
-                    for partition in &partitions {
-                        self.held.remove(partition);
-                        self.fetcher.stop(*partition);
-                        self.places.remove(*partition);
-                        forget(&mut self.errors, *partition);
+                Change::Revoked(mut partitions) => {
+                    partitions.retain(|partition| self.held.contains(partition));
+                    if let Some(revoked) = self.revoke(partitions) {
+                        return Some(revoked);
                     }
-                    return Some(Next::Revoked(partitions));
+                }
+                Change::Lost => {
+                    let all = self.held.iter().copied().collect();
+                    if let Some(revoked) = self.revoke(all) {
+                        return Some(revoked);
+                    }
                 }
             }
         }
+    }
+
+    fn revoke(&mut self, partitions: Vec<u32>) -> Option<Next> {
+        for partition in &partitions {
+            self.held.remove(partition);
+            self.fetcher.stop(*partition);
+            self.places.remove(*partition);
+            forget(&mut self.errors, *partition);
+        }
+        (!partitions.is_empty()).then_some(Next::Revoked(partitions))
     }
 
     fn all_are_ours(&mut self) -> Option<Next> {
