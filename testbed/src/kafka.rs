@@ -14,6 +14,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 use tempfile::TempDir;
 
+pub mod secured;
+
 const PROPERTIES: &str = include_str!("server.properties");
 /// A start takes 1 to 3 s on an idle machine.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -45,15 +47,20 @@ impl Broker {
 
     /// `None`: a port was taken in between.
     fn try_start() -> Option<Broker> {
-        let installed = installed::kafka();
+        let template = installed::kafka().join("formatted");
+        Broker::launch(scratch::dir("kafka-"), "", |dir| format(&template, &dir.join("data")))
+    }
+
+    /// In `dir`: writes `server.properties` with these `additions`, which win over what is there, lets `format` make
+    /// `data`, and starts.
+    fn launch(dir: TempDir, additions: &str, format: impl FnOnce(&Path)) -> Option<Broker> {
         let (port, controller_port) = (scratch::port(), scratch::port());
-        let dir = scratch::dir("kafka-");
-        format(&installed.join("formatted"), &dir.path().join("data"));
-        let properties = PROPERTIES
+        let properties = format!("{PROPERTIES}{additions}")
             .replace("@PORT@", &port.number.to_string())
             .replace("@CONTROLLER_PORT@", &controller_port.number.to_string())
             .replace("@DATA@", &dir.path().join("data").to_string_lossy());
         fs::write(dir.path().join("server.properties"), properties).expect("the broker's configuration");
+        format(dir.path());
         let process = spawn(dir.path());
         let mut broker = Broker { process, port, _controller_port: controller_port, dir };
         match broker.wait_until_ready() {
@@ -112,25 +119,7 @@ impl Broker {
     /// Runs one of Kafka's own tools by class, e.g. `org.apache.kafka.tools.TopicCommand`, with `--bootstrap-server` set,
     /// `stdin` piped in. What the tool logs is in `stderr`.
     pub fn tool(&self, class: &str, args: &[&str], stdin: &str) -> Output {
-        let scratch = scratch::dir("tool-");
-        let file = |name: &str| scratch.path().join(name);
-        fs::write(file("stdin"), stdin).expect("a tool's input");
-        let mut command = java(&["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]);
-        command.arg(class).args(["--bootstrap-server", &self.bootstrap()]).args(args);
-        command.stdin(File::open(file("stdin")).expect("a tool's input"));
-        command.stdout(File::create(file("stdout")).expect("a file for a tool's output"));
-        command.stderr(File::create(file("stderr")).expect("a file for a tool's output"));
-        let mut child = spawn_bound_to_this_process(command).expect("setpriv and java start");
-        let ended = poll(TOOL_LIMIT, || child.try_wait().expect("the state of a child"));
-        if ended.is_none() {
-            child.kill().expect("SIGKILL to a child");
-            child.wait().expect("the end of a child");
-        }
-        let read = |name| fs::read(file(name)).expect("a tool's output");
-        let output = |status| Output { status, stdout: read("stdout"), stderr: read("stderr") };
-        ended.map(output).unwrap_or_else(|| {
-            panic!("{class} {args:?} did not end: {}", String::from_utf8_lossy(&read("stderr")));
-        })
+        run(tool(class, &self.bootstrap(), args), stdin)
     }
 
     /// Makes a topic by Kafka's own tool; `configs` are `name=value`. Fails the test when the broker refuses.
@@ -170,6 +159,32 @@ impl Drop for Broker {
             eprintln!("the broker on {} printed:\n{}", self.bootstrap(), self.process.printed());
         }
     }
+}
+
+fn tool(class: &str, bootstrap: &str, args: &[&str]) -> Command {
+    let mut command = java(&["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]);
+    command.arg(class).args(["--bootstrap-server", bootstrap]).args(args);
+    command
+}
+
+/// Runs a command (made by [`bound`]) to its end, with `stdin` piped in.
+fn run(mut command: Command, stdin: &str) -> Output {
+    let what = format!("{:?}", command.get_args().collect::<Vec<_>>());
+    let scratch = scratch::dir("tool-");
+    let file = |name: &str| scratch.path().join(name);
+    fs::write(file("stdin"), stdin).expect("a tool's input");
+    command.stdin(File::open(file("stdin")).expect("a tool's input"));
+    command.stdout(File::create(file("stdout")).expect("a file for a tool's output"));
+    command.stderr(File::create(file("stderr")).expect("a file for a tool's output"));
+    let mut child = spawn_bound_to_this_process(command).expect("setpriv and java start");
+    let ended = poll(TOOL_LIMIT, || child.try_wait().expect("the state of a child"));
+    if ended.is_none() {
+        child.kill().expect("SIGKILL to a child");
+        child.wait().expect("the end of a child");
+    }
+    let read = |name| fs::read(file(name)).expect("a tool's output");
+    let output = |status| Output { status, stdout: read("stdout"), stderr: read("stderr") };
+    ended.map(output).unwrap_or_else(|| panic!("{what} did not end: {}", String::from_utf8_lossy(&read("stderr"))))
 }
 
 /// A copy of the formatted, empty log directory, as a cluster that no other broker is.

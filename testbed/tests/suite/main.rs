@@ -3,4 +3,5 @@
 mod broker;
 mod ends_with_the_test;
 mod proxy;
+mod secured;
 mod store;
