@@ -14,9 +14,9 @@
 //! 1. **The last committed record.** If it stands there, everything in the buffer is of the log that the table is of.
 //! 2. **The first record read since**, when retention has dropped the last committed one (an idle partition: its last
 //!    record grows old; or nothing was committed yet, then the log is whichever this record is of). In a log without
-//!    gaps that one stands just above the position, so the log begins exactly where the table ends. At a fresh start that
-//!    is healthy too, for the same reason: a new log begins at 0, and would have to be filled past the position and
-//!    trimmed to this very offset since the last check.
+//!    gaps that one stands just above the position, so the log begins exactly where the table ends (with gaps: within
+//!    the gap above it). At a fresh start that is healthy too, for the same reason: a new log begins at 0, and would
+//!    have to be filled past the position and trimmed to this very offset since the last check.
 //! 3. Neither: **stop.** A log that drops records before they are committed loses them anyway, sooner or later, and
 //!    with retention that short a new log could be filled and trimmed between two checks.
 //!

@@ -267,6 +267,8 @@ impl Partition {
     pub(crate) fn stop(&mut self, now: Micros) {
         self.phase = Phase::Stopped;
         self.oldest.get_or_insert(now);
+        // The rest may have been another log's.
+        self.known.seen = self.known.sure;
         self.forget();
     }
 

@@ -191,4 +191,9 @@ impl Sink {
             records_since: self.partitions.values().filter_map(|partition| partition.pending.since).min(),
         }
     }
+
+    /// Partitions that have not stopped.
+    fn healthy(&self) -> Vec<u32> {
+        self.partitions.iter().filter(|(_, partition)| !partition.is_stopped()).map(|(number, _)| *number).collect()
+    }
 }

@@ -45,8 +45,9 @@ impl Sink {
                 sleep(self.superseded.wait()).await;
                 self.policy.next_flush(self.random.unit(), self.superseded.attempts());
                 self.buffer = Buffer::default();
-                let all: Vec<u32> = self.partitions.keys().copied().collect();
-                self.resume_all(&all).await?;
+                // What has stopped waits for an operator still.
+                let healthy = self.healthy();
+                self.resume_all(&healthy).await?;
                 Ok(true)
             }
         }

@@ -29,13 +29,7 @@ impl Sink {
         let now = Instant::now();
         self.drain = Some(Drain { since: now, heard: now, gave_up: None });
         tracing::info!(topic = self.log.topic(), partitions = self.partitions.len(), "sink drains");
-        let healthy: Vec<u32> = self
-            .partitions
-            .iter()
-            .filter(|(_, partition)| !partition.is_stopped())
-            .map(|(number, _)| *number)
-            .collect();
-        for number in healthy {
+        for number in self.healthy() {
             let Some(held) = self.bounds(number).await? else { return Ok(()) };
             if let Some(partition) = self.partitions.get_mut(&number) {
                 partition.drain_to = Some(held.end);

@@ -3,7 +3,7 @@ use super::Sink;
 use crate::Error;
 use crate::identity::{Answer, Found, Seam, unrecognisable};
 use crate::partition::Partition;
-use crate::position::lost;
+use crate::position::{Known, lost};
 
 /// Whether a partition's log is the one that it was.
 pub(super) enum Recognised {
@@ -79,6 +79,10 @@ impl Sink {
             let Some(found) = self.fingerprint(number, mark.offset).await? else { break };
             seam.answered(found);
         }
-        Ok(lost(next, seam.former_end().unwrap_or(0).max(sure)))
+        let end = seam.former_end().unwrap_or(0).max(sure);
+        if let Some(partition) = self.partitions.get_mut(&number) {
+            partition.known = Known { sure: end, seen: end };
+        }
+        Ok(lost(next, end))
     }
 }

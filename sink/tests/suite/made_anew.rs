@@ -45,6 +45,28 @@ async fn nothing_of_a_log_made_anew_is_written_and_what_was_lost_is_named() {
     assert_eq!(harness.position(0).await.unwrap().last, 1);
 }
 
+/// Its neighbour loses a flush to another sink, and is taken up again; what has stopped is not.
+#[tokio::test]
+async fn what_has_stopped_stays_stopped_in_the_same_words_whatever_becomes_of_the_others() {
+    let (harness, group, running) = running().await;
+    harness.produce(0, &[3]).await;
+    group.read_up_to(0, 3).await;
+    make_anew(&harness).await;
+    let words = stopped(&running).await;
+    harness.produce(1, &[50]).await;
+    group.read_up_to(1, 1).await;
+    harness.drain().await;
+    assert_eq!(harness.position(1).await.unwrap().last, 0);
+    let seeks = group.seeks(1);
+    harness.produce(1, &[51]).await;
+    eventually("the flush is lost", async || group.seeks(1) > seeks).await;
+    harness.produce(1, &[52, 53]).await;
+    harness.committed(1, 2).await;
+    assert_eq!(running.ready(), Err(words));
+    running.stop().await;
+    assert_eq!(harness.ids().await, [1, 2, 50, 51, 52, 53]);
+}
+
 #[tokio::test]
 async fn a_log_made_anew_of_which_nothing_is_known_to_be_lost_says_so() {
     let (harness, _, running) = running().await;
