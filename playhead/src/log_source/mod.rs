@@ -72,7 +72,7 @@ enum Way {
         kept: Mutex<Option<reading::Cursor>>,
     },
     /// Through the node that owns it.
-    Admin { client: wire::AdminClient, node: RunningNode },
+    Admin { client: Box<wire::AdminClient>, node: RunningNode },
 }
 
 impl LogSource {
@@ -89,7 +89,7 @@ impl LogSource {
                 LogPlace::Embedded { data, options },
             ) => {
                 let node = data.announced().ok_or(Error::Unannounced)?;
-                let way = Way::Admin { client: wire::AdminClient::new(node.admin.clone()), node };
+                let way = Way::Admin { client: Box::new(wire::AdminClient::new(node.admin.clone())), node };
                 let (cluster, topic) = (EMBEDDED_CLUSTER.to_owned(), options.topic.clone());
                 Ok(LogSource { way, cluster, topic, gapless: true })
             }

@@ -115,7 +115,7 @@ fn completions_name_every_command() {
         let output =
             Command::new(node::PLAYHEAD).args(["completions", shell]).current_dir(Path::new("/")).output().unwrap();
         let script = text(&output.stdout);
-        for command in ["up", "load", "demo", "audit", "tail", "status", "config"] {
+        for command in ["up", "ingest", "sink", "load", "demo", "audit", "tail", "status", "config"] {
             assert!(script.contains(command), "{shell} lacks {command}");
         }
     }

@@ -1,9 +1,7 @@
 //! `playhead ingest` and `playhead sink` over a real broker: what each does, what it says, and how it ends. Settings come
-//! from the environment alone, as in a container. (Faults are in the `faults_*` suites.)
+//! from the environment alone, as in a container. (Faults are in the `faults_*` suites, other clients in `interop`.)
 use super::node::{self, PLAYHEAD, pause, result};
 use super::process::{Process, free_address};
-use rdkafka::ClientConfig;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
@@ -15,20 +13,20 @@ use testbed::kafka::Broker;
 use testbed::object_store::Store;
 
 /// Whatever is waited for happens within this.
-const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_secs(60);
 /// Sessions of a post: so many that each of four partitions gets some.
-const SESSIONS: usize = 64;
+pub const SESSIONS: usize = 64;
 
 /// A topic and a lake of a test, and the variables that say so.
-struct Place {
+pub struct Place {
     dir: TempDir,
-    topic: String,
+    pub topic: String,
     variables: Vec<(String, String)>,
 }
 
 impl Place {
     /// A fresh topic of the shared broker, and a lake in the data directory.
-    fn new() -> Place {
+    pub fn new() -> Place {
         Place::at(&Broker::shared().bootstrap())
     }
 
@@ -70,18 +68,18 @@ impl Place {
     }
 
     /// A role that is ready.
-    fn ready(&self, role: &str) -> Process {
+    pub fn ready(&self, role: &str) -> Process {
         let mut process = self.start(role, role);
         process.wait_ready(SOON);
         process
     }
 
-    fn status(&self) -> Value {
+    pub fn status(&self) -> Value {
         result(&self.run(&["status", "--json"])).1
     }
 
     /// What the audit, which waits for the lake, says of these ids; it must be exact.
-    fn assert_exact(&self, ids: &[String]) -> Value {
+    pub fn assert_exact(&self, ids: &[String]) -> Value {
         let acked = self.dir.path().join("acked.txt");
         std::fs::write(&acked, ids.join("\n") + "\n").unwrap();
         let (code, report) = result(&self.run(&["audit", "--json", "--acked", acked.to_str().unwrap()]));
@@ -92,7 +90,7 @@ impl Place {
 }
 
 /// Posts an event of each of many sessions; their ids.
-fn post(ingest: &Process) -> Vec<String> {
+pub fn post(ingest: &Process) -> Vec<String> {
     let ids: Vec<String> = (0..SESSIONS).map(|_| node::id()).collect();
     let events: Vec<String> = ids.iter().map(|id| node::event(id, id)).collect();
     let (status, body) = ingest.post(&events).expect("an answer");
@@ -103,7 +101,7 @@ fn post(ingest: &Process) -> Vec<String> {
 }
 
 /// Waits until `wanted` gives something.
-fn eventually<T>(what: &str, mut wanted: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, mut wanted: impl FnMut() -> Option<T>) -> T {
     let since = Instant::now();
     loop {
         if let Some(found) = wanted() {
@@ -143,7 +141,8 @@ fn what_an_edge_takes_a_sink_brings_to_the_lake_and_everyone_can_look() {
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["event_id"].as_str().unwrap().to_owned())
         .collect();
     let mut expected = ids.clone();
-    (seen.sort(), expected.sort());
+    seen.sort();
+    expected.sort();
     assert_eq!(seen, expected);
 
     // The node that owns a log announces itself; these own none, and share the directory.
@@ -329,115 +328,4 @@ fn a_lake_on_an_object_store_needs_no_data_directory() {
     let secret = &store.options_at(&store.endpoint())["aws_secret_access_key"];
     assert!(shown.contains(&url) && !shown.contains(secret.as_str()), "{shown}");
     assert!(!place.data().exists());
-}
-
-/// Offsets by partition as one of Kafka's tools prints them: `fields` says which words of a line are partition and offset.
-fn offsets(printed: &str, fields: impl Fn(&str) -> Option<(u64, u64)>) -> Vec<(u64, u64)> {
-    let mut offsets: Vec<(u64, u64)> = printed.lines().filter_map(fields).collect();
-    offsets.sort_unstable();
-    offsets
-}
-
-#[test]
-fn kafka_s_own_tools_agree_on_ends_and_lag() {
-    let place = Place::new();
-    let broker = Broker::shared();
-    let (ingest, sink) = (place.ready("ingest"), place.ready("sink"));
-    let ids = post(&ingest);
-    place.assert_exact(&ids);
-    let ours = |name: &str| -> Vec<(u64, u64)> {
-        let status = place.status();
-        let partitions = status["partitions"].as_array().unwrap();
-        partitions.iter().map(|p| (p["partition"].as_u64().unwrap(), p[name].as_u64().unwrap())).collect()
-    };
-    let printed = broker.expect_tool("org.apache.kafka.tools.GetOffsetShell", &["--topic", &place.topic], "");
-    let theirs = offsets(&printed, |line| {
-        let mut parts = line.rsplit(':');
-        let (offset, partition) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-        Some((partition, offset))
-    });
-    assert_eq!(ours("log_end"), theirs, "{printed}");
-
-    let group = place.status()["log"]["group"].as_str().unwrap().to_owned();
-    let lags = || {
-        let printed = broker.expect_tool(
-            "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-            &["--describe", "--group", &group],
-            "",
-        );
-        // GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG ...
-        let lags = offsets(&printed, |line| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let lag = || Some((words.get(2)?.parse().ok()?, words.get(5)?.parse().ok()?));
-            (words.get(1) == Some(&place.topic.as_str())).then(lag).flatten()
-        });
-        (lags, printed)
-    };
-    // What the group commits is advisory, and follows the lake.
-    eventually("Kafka's tools see no lag", || (lags().0 == ours("lag_records")).then_some(()));
-    assert!(ours("lag_records").iter().all(|(_, lag)| *lag == 0));
-    drop(sink);
-    post(&ingest);
-    let (theirs, printed) = lags();
-    assert_eq!(theirs, ours("lag_records"), "{printed}");
-    assert!(theirs.iter().any(|(_, lag)| *lag > 0), "{printed}");
-}
-
-#[test]
-fn a_record_of_the_console_producer_arrives_as_a_row() {
-    let place = Place::new();
-    let (mut ingest, mut sink) = (place.ready("ingest"), place.ready("sink"));
-    let ids: Vec<String> = (0..3).map(|_| node::id()).collect();
-    let mut lines: Vec<String> = ids.iter().map(|id| node::event(id, "s1")).collect();
-    lines.push("no event at all".into());
-    let input = lines.join("\n") + "\n";
-    Broker::shared().expect_tool("org.apache.kafka.tools.ConsoleProducer", &["--topic", &place.topic], &input);
-    let report = place.assert_exact(&ids);
-    assert_eq!((&report["rows"], &report["dead_letters"]), (&3.into(), &1.into()), "{report}");
-    ingest.stop();
-    sink.stop();
-}
-
-/// One transaction for each event, to partition 0; every other one is given up.
-fn transactions(place: &Place, events: &[String]) {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", Broker::shared().bootstrap()).set("transactional.id", &place.topic);
-    let producer: BaseProducer = config.create().unwrap();
-    producer.init_transactions(SOON).unwrap();
-    for (number, event) in events.iter().enumerate() {
-        producer.begin_transaction().unwrap();
-        producer.send(BaseRecord::<(), str>::to(&place.topic).partition(0).payload(event)).unwrap();
-        producer.flush(SOON).unwrap();
-        if number % 2 == 0 {
-            producer.commit_transaction(SOON).unwrap();
-        } else {
-            producer.abort_transaction(SOON).unwrap();
-        }
-    }
-}
-
-#[test]
-fn offsets_that_transactions_took_are_no_gaps() {
-    let place = Place::new();
-    let (mut ingest, mut sink) = (place.ready("ingest"), place.ready("sink"));
-    let ids: Vec<String> = (0..10).map(|_| node::id()).collect();
-    let events: Vec<String> = ids.iter().map(|id| node::event(id, id)).collect();
-    let committed: Vec<String> = ids.iter().step_by(2).cloned().collect();
-    transactions(&place, &events);
-    // The log ends with a marker: no record will ever bring the lake there.
-    let report = place.assert_exact(&committed);
-    assert_eq!((&report["rows"], &report["gaps"]), (&5.into(), &0.into()), "{report}");
-    let first = &report["partitions"][0];
-    assert_eq!((&first["log_end"], &first["offsets_unused"]), (&20.into(), &15.into()), "{report}");
-    // It goes on behind the markers, in this sink and in the next one.
-    let mut all = [committed, post(&ingest)].concat();
-    place.assert_exact(&all);
-    sink.stop();
-    let mut sink = place.ready("sink");
-    transactions(&place, &events[..2]);
-    all.extend(post(&ingest));
-    let report = place.assert_exact(&all);
-    assert_eq!(report["partitions"][0]["duplicates_dropped"], 1, "{report}");
-    ingest.stop();
-    sink.stop();
 }
