@@ -124,7 +124,7 @@ impl Readiness {
             (Verdict::Failing, failure) => failure.as_ref().map_or(String::new(), |failure| failure.reason.clone()),
             (Verdict::Stalled(partition), _) => format!(
                 "the log hangs: an append to partition {partition} has not returned for more than {} ms; look at its \
-                 disk",
+                 disk, or at Kafka's brokers",
                 self.stall.as_millis()
             ),
             (Verdict::Stopping, _) => "stopping, no more requests are taken".to_owned(),

@@ -86,6 +86,9 @@ pub struct Lake {
     pub dead_letters: Location,
 }
 
+/// What a sink reports before it has tables and partitions: the only reason to be unready that says nothing is wrong.
+pub const STARTING: &str = "starting";
+
 /// Tells the node whether this role is ready: `Err` says in words why not.
 pub type Report = Arc<dyn Fn(Result<(), String>) + Send + Sync>;
 

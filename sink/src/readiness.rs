@@ -1,5 +1,5 @@
 //! Whether this role is ready, told to the node whenever the answer changes.
-use crate::Report;
+use crate::{Report, STARTING};
 use std::collections::BTreeMap;
 
 /// Everything that makes a sink unready.
@@ -63,7 +63,7 @@ impl Readiness {
                 .collect();
             return Err(words.join("; "));
         }
-        if self.starting { Err("sink is starting".to_owned()) } else { Ok(()) }
+        if self.starting { Err(STARTING.to_owned()) } else { Ok(()) }
     }
 
     fn tell(&mut self) {
@@ -93,7 +93,7 @@ mod tests {
         readiness.forget(3);
         let words = |text: &str| Err(text.to_owned());
         let stopped = words("partition 3 stopped: cut off");
-        let expected = [words("sink is starting"), Ok(()), stopped.clone(), words("no store"), stopped, Ok(())];
+        let expected = [words(STARTING), Ok(()), stopped.clone(), words("no store"), stopped, Ok(())];
         assert_eq!(*told.lock().unwrap(), expected);
     }
 }

@@ -153,8 +153,9 @@ impl Node {
         }
         self.stop_sink.cancel();
         let drained = within(stop_by.saturating_duration_since(Instant::now()), "sink", self.sink).await;
-        // After the drain only what the sink can't mend by itself is left: stopped partitions.
-        let stuck = self.readiness.unready().remove("sink").filter(|_| took_events);
+        // After the drain only what the sink can't mend by itself is left: stopped partitions, or a lake that was never
+        // there. A node that is stopped before it took anything up leaves nothing behind.
+        let stuck = self.readiness.unready().remove("sink").filter(|reason| took_events || reason != sink::STARTING);
         let closed = timeout_at(stop_by.max(Instant::now() + CLOSE_MIN), self.log.close()).await;
         let closed = closed.unwrap_or_else(|_| Err(log::AppendError::Unknown("it takes too long".into())));
         self.stop_admin.cancel();

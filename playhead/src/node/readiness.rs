@@ -22,7 +22,7 @@ impl Readiness {
         metrics::describe_gauge!(READY, "1 while this part of the process is ready, as /readyz says");
         let roles = roles.into_iter().map(|role| {
             metrics::gauge!(READY, "role" => role).set(0.0);
-            (role, Err("starting".to_owned()))
+            (role, Err(sink::STARTING.to_owned()))
         });
         let roles = roles.collect();
         Readiness { roles: Mutex::new(roles), ready: watch::Sender::new(false), was_ready: AtomicBool::new(false) }
