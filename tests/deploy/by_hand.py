@@ -89,6 +89,8 @@ class Process:
         self.directory = pathlib.Path(scratch) / "work" / name
         self.directory.mkdir(parents=True, exist_ok=True)
         with self.output.open("ab") as output:
+            # Whatever ends this script, its processes end too.
+            command = ["setpriv", "--pdeathsig", "KILL", *command]
             self.process = subprocess.Popen(
                 command, env=environment, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )

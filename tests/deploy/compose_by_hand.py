@@ -12,8 +12,8 @@ Not run: the images, the bucket's one-shot (`mc` is not at hand: the bucket is a
 """
 
 import json
-import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -205,6 +205,8 @@ def scraped(cluster):
 
 def main():
     binary, kafka_libs, minio = sys.argv[1:]
+    # As an exception, so that folders and processes go.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory(prefix="compose-by-hand-") as scratch:
         cluster = Cluster(binary, kafka_libs + "/*", minio, scratch)
         acked = []
@@ -219,7 +221,7 @@ def main():
             audit(cluster, "sink-1", acked, total)
             groups(cluster)
             scraped(cluster)
-            # One sink goes and comes back under load: the other takes its partitions meanwhile.
+            # One sink goes: the other takes its partitions, and gives some back when it returns.
             cluster.stop("sink-1")
             acked.append(cluster.scratch / "acked-without-sink-1")
             total += load(cluster, "ingest-1", acked)
@@ -246,5 +248,4 @@ def keep(cluster):
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PATH", "/usr/bin:/bin")
     main()
