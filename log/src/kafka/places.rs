@@ -46,6 +46,8 @@ pub(super) enum Verdict {
 pub(super) struct Asked {
     pub(super) partition: u32,
     sought: u64,
+    /// The next record's offset when it was asked.
+    next: u64,
 }
 
 /// Places of one reader.
@@ -128,7 +130,7 @@ impl Places {
         let turn = quiet.then(|| self.next_turn()).flatten();
         let asked = |(partition, place): (&u32, &Place)| {
             let wanted = place.doubt || (quiet && place.is_behind()) || turn == Some(*partition);
-            wanted.then_some(Asked { partition: *partition, sought: place.sought })
+            wanted.then_some(Asked { partition: *partition, sought: place.sought, next: place.next })
         };
         self.places.iter().filter_map(asked).collect()
     }
@@ -146,6 +148,10 @@ impl Places {
             return Verdict::Leave;
         };
         let offset = place.next;
+        // Records went on while the answer was on its way: what it says of the end is old.
+        if asked.next <= bounds.end && bounds.end < offset {
+            return Verdict::Leave;
+        }
         if offset < bounds.start || offset > bounds.end {
             place.doubt = true;
             return Verdict::OutOfRange { offset };
@@ -256,6 +262,15 @@ mod tests {
             places.seek(0, 3, 9);
             assert!(!places.is_doubtful() && places.record(0, 3));
         }
+    }
+
+    #[test]
+    fn an_end_that_records_have_passed_since_it_was_asked_for_is_old() {
+        let mut places = at(2, 2);
+        let asked = places.to_ask(true);
+        assert!(places.record(0, 2));
+        assert_eq!(places.verify(asked[0], &(0..2)), Verdict::Leave);
+        assert!(!places.is_doubtful() && places.record(0, 3));
     }
 
     #[test]
