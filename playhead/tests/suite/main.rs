@@ -1,9 +1,19 @@
 //! The binary from the outside: processes, signals, files, exit codes.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 mod audit;
 mod bad_input;
+mod cluster;
 mod commands;
 mod documents;
 mod durability;
+mod faults_kafka;
+mod faults_sinks;
+mod faults_store;
+mod interop;
 mod kills;
 mod node;
+mod process;
+mod roles;
+mod rounds;
+mod steady;
+mod topic_made_anew;

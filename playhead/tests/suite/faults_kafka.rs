@@ -1,0 +1,70 @@
+//! Invariants 1, 2 and 7 while Kafka itself fails: what was acknowledged is in the lake once, and all goes on by itself.
+use super::cluster::{APPEND_TIMEOUT_MS, Cluster, RECOVERY_MAX, SESSION_TIMEOUT_MS, SOCKET_TIMEOUT_MS, Setup};
+use super::node::{self, pause};
+use super::process::Process;
+use super::rounds::{random, rounds};
+use rand::Rng;
+use std::time::{Duration, Instant};
+use testbed::kafka::Broker;
+
+/// A broker that stands still for longer than the group's session, an append and a request to a broker.
+const STANDSTILL: Duration = Duration::from_millis(SOCKET_TIMEOUT_MS + 2_000);
+const _: () = assert!(SOCKET_TIMEOUT_MS > SESSION_TIMEOUT_MS && SESSION_TIMEOUT_MS > APPEND_TIMEOUT_MS);
+
+/// One ingest, one sink, both ready.
+fn start(cluster: &Cluster) -> (Process, Process) {
+    let ingest = cluster.ingest("ingest");
+    let mut sink = cluster.sink("sink");
+    sink.wait_ready(RECOVERY_MAX);
+    (ingest, sink)
+}
+
+#[test]
+fn a_broker_that_is_killed_under_load_costs_no_acknowledged_event() {
+    let mut random = random("broker killed");
+    let mut broker = Broker::start();
+    let cluster = Cluster::new(&Setup::on(broker.bootstrap()));
+    let (mut ingest, mut sink) = start(&cluster);
+    let load = cluster.load("load", &ingest, 1_500);
+    for round in 0..rounds(3) {
+        pause(Duration::from_millis(random.random_range(200..2_000)));
+        broker.kill();
+        // The first time down for longer than a record is tried to be delivered, then as it comes.
+        let down_ms = if round == 0 { APPEND_TIMEOUT_MS + 1_000 } else { random.random_range(0..4_000) };
+        pause(Duration::from_millis(down_ms));
+        broker.restart();
+        println!("round {round}: killed, down for {down_ms} ms");
+        cluster.assert_recovers(&mut ingest, &mut [&mut sink]);
+    }
+    cluster.assert_exact(vec![load]);
+    sink.stop();
+    ingest.stop();
+}
+
+#[test]
+fn a_broker_that_stands_still_for_longer_than_every_timeout_is_told_to_clients_and_costs_no_acknowledged_event() {
+    let broker = Broker::start();
+    let cluster = Cluster::new(&Setup::on(broker.bootstrap()));
+    let (mut ingest, mut sink) = start(&cluster);
+    let load = cluster.load("load", &ingest, 1_000);
+    for round in 0..rounds(3) {
+        pause(Duration::from_secs(1));
+        broker.pause();
+        let since = Instant::now();
+        // Taken before the broker stood still or not at all: from now on nothing can be durable.
+        let mut refused = 0;
+        while since.elapsed() < STANDSTILL {
+            let (status, body) = ingest.post(&[node::event(&node::id(), "s1")]).expect("an answer");
+            assert_eq!(status, 503, "{body}");
+            refused += 1;
+            pause(Duration::from_millis(500));
+        }
+        let words = ingest.wait_unready(Duration::from_secs(10), |words| words.contains("ingest"));
+        broker.resume();
+        println!("round {round}: stood still for {:?}, {refused} requests refused; {words}", since.elapsed());
+        cluster.assert_recovers(&mut ingest, &mut [&mut sink]);
+    }
+    cluster.assert_exact(vec![load]);
+    sink.stop();
+    ingest.stop();
+}
