@@ -33,13 +33,14 @@ mod producer;
 mod properties;
 mod queries;
 mod reader;
+mod rights;
 mod telemetry;
 mod topic;
 mod writer;
 
 use producer::Producer;
 
-/// After it has flushed, a closing log waits this long for consumers to leave their groups.
+/// After it has flushed, a closing log waits this long for its clients to end: consumers leave their groups.
 const LEAVE_WAIT: Duration = Duration::from_secs(5);
 /// A flush ends with the last delivery timeout; this much more for what librdkafka does after it.
 const FLUSH_MARGIN: Duration = Duration::from_secs(1);
@@ -113,9 +114,9 @@ async fn start(options: Options, absent: connect::Absent) -> Result<Arc<Log>, Op
     telemetry::describe();
     let options = Arc::new(options);
     let cluster = connect::connect(options.clone(), absent).await?;
-    let producer = Producer::new(&options);
-    let shared =
-        Shared { cluster, producer, closed: watch::Sender::new(false), closing: client::Closing::default(), options };
+    let closing = client::Closing::default();
+    let producer = Producer::new(options.clone(), &closing);
+    let shared = Shared { cluster, producer, closed: watch::Sender::new(false), closing, options };
     Ok(Arc::new(Log { shared: Arc::new(shared) }))
 }
 
@@ -125,7 +126,7 @@ struct Shared {
     cluster: String,
     producer: Producer,
     closed: watch::Sender<bool>,
-    /// Consumers that are leaving.
+    /// Clients that are ending: consumers leave their groups.
     closing: client::Closing,
 }
 

@@ -38,17 +38,26 @@ pub(super) fn code_words(code: RDKafkaErrorCode) -> String {
 #[derive(Debug, Default)]
 pub(super) struct Context {
     trouble: Mutex<Option<(RDKafkaErrorCode, String)>>,
+    failure: Mutex<Option<String>>,
 }
 
 impl Context {
     /// The last error that concerned the client as a whole (connections, authentication), and librdkafka's words.
     pub(super) fn trouble(&self) -> Option<(RDKafkaErrorCode, String)> {
-        lock(&self.trouble).clone()
+        let (code, reason) = lock(&self.trouble).clone()?;
+        // A connection that the broker closed is in the log alone; what is told is that no broker is left.
+        let failure = (code == RDKafkaErrorCode::AllBrokersDown).then(|| lock(&self.failure).clone()).flatten();
+        Some((code, failure.unwrap_or(reason)))
     }
 }
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        if facility == "FAIL" {
+            // "[thrd:NAME]: NAME: Disconnected ..."
+            let words = line.split_once("]: ").map_or(line, |(_, words)| words);
+            *lock(&self.failure) = Some(words.to_owned());
+        }
         log_line(level, facility, line);
     }
 
@@ -58,7 +67,11 @@ impl ClientContext for Context {
         // The end of a partition comes as an error too.
         if let Some(code) = error.rdkafka_error_code().filter(|code| *code != RDKafkaErrorCode::PartitionEOF) {
             tracing::debug!(target: "librdkafka", code = %code_words(code), reason);
-            *lock(&self.trouble) = Some((code, reason.to_owned()));
+            let mut trouble = lock(&self.trouble);
+            // That no broker is left comes after what became of the last one, and says less.
+            if code != RDKafkaErrorCode::AllBrokersDown || trouble.is_none() {
+                *trouble = Some((code, reason.to_owned()));
+            }
         }
     }
 }
@@ -97,7 +110,9 @@ impl Closing {
         let mut count = self.0.subscribe();
         let ended = tokio::time::timeout(limit, count.wait_for(|count| *count == 0)).await;
         if ended.is_err() {
-            tracing::warn!("a consumer has not left its group in time: the broker notices by the session's timeout");
+            tracing::warn!(
+                "a client of Kafka has not ended in time: a group that it has not left notices by the session's timeout"
+            );
         }
     }
 }

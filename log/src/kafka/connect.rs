@@ -5,7 +5,7 @@
 //! ```
 use super::client::{Context, code_words, words};
 use super::topic::{self, Found};
-use super::{OpenError, Options, properties};
+use super::{OpenError, Options, properties, rights};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -89,24 +89,24 @@ fn is_led(topic: &MetadataTopic) -> bool {
 /// A client for looking.
 struct Connection {
     consumer: BaseConsumer<Context>,
-    topic: String,
+    options: Arc<Options>,
     brokers: String,
 }
 
 impl Connection {
-    fn new(options: &Options) -> Result<Self, OpenError> {
+    fn new(options: &Arc<Options>) -> Result<Self, OpenError> {
         let consumer = properties::admin(options).create_with_context(Context::default());
         let consumer = consumer.map_err(|error| refused(&error))?;
-        Ok(Self { consumer, topic: options.topic.clone(), brokers: options.brokers.join(",") })
+        Ok(Self { consumer, options: options.clone(), brokers: options.brokers.join(",") })
     }
 
     /// The topic, once `enough` of it is seen or the time is over; `None`: it is not there.
     fn look(&self, enough: impl Fn(Option<&MetadataTopic>) -> bool) -> Result<Option<Found>, OpenError> {
         let since = Instant::now();
         loop {
-            let error = match self.consumer.fetch_metadata(Some(&self.topic), TRY_LIMIT) {
+            let error = match self.consumer.fetch_metadata(Some(&self.options.topic), TRY_LIMIT) {
                 Ok(metadata) => {
-                    let shown = metadata.topics().iter().find(|topic| topic.name() == self.topic);
+                    let shown = metadata.topics().iter().find(|topic| topic.name() == self.options.topic);
                     let there = self.there(shown)?;
                     if enough(there) || since.elapsed() >= CONNECT_LIMIT {
                         return Ok(there.map(|topic| found(topic, metadata.brokers().len())));
@@ -120,7 +120,13 @@ impl Connection {
             self.denied()?;
             if let Some(error) = error.filter(|_| since.elapsed() >= CONNECT_LIMIT) {
                 let reason = self.consumer.context().trouble().map_or(error, |(_, reason)| reason);
-                return Err(OpenError::Unavailable(format!("{}: {reason}", self.brokers)));
+                let hint = if reason.contains("Disconnected") {
+                    "; a broker that wants TLS or SASL there closes connections like this: look at security.protocol of \
+                     kafka.properties"
+                } else {
+                    ""
+                };
+                return Err(OpenError::Unavailable(format!("{}: {reason}{hint}", self.brokers)));
             }
         }
     }
@@ -131,7 +137,10 @@ impl Connection {
         match topic.error().map(RDKafkaErrorCode::from) {
             None | Some(RDKafkaErrorCode::LeaderNotAvailable) => Ok(Some(topic)),
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
-            Some(code) => Err(OpenError::Refused(format!("topic {}: {}", self.topic, code_words(code)))),
+            Some(code) if rights::is_missing(code) => {
+                Err(OpenError::Refused(rights::on_topic(&self.options, "Describe", code)))
+            }
+            Some(code) => Err(OpenError::Refused(format!("topic {}: {}", self.options.topic, code_words(code)))),
         }
     }
 
@@ -196,10 +205,10 @@ impl Admin {
                 Err(OpenError::Unavailable(format!("topic {} can't be made now: {}", options.topic, code_words(code))))
             }
             Some(code) => Err(OpenError::Refused(format!(
-                "topic {} is not there and could not be made: {}; make it by kafka-topics.sh --create --topic {0} \
+                "topic {} is not there and could not be made: {}; or make it: kafka-topics.sh --create --topic {0} \
                  --partitions {partitions} {}",
                 options.topic,
-                code_words(code),
+                if rights::is_missing(code) { rights::on_topic(options, "Create", code) } else { code_words(code) },
                 settings.iter().map(|(name, value)| format!("--config {name}={value}")).collect::<Vec<_>>().join(" ")
             ))),
         }
@@ -208,19 +217,21 @@ impl Admin {
     /// The topic's settings; none of them when we may not look.
     async fn describe(&self, options: &Options) -> Result<BTreeMap<String, String>, OpenError> {
         let topic = [ResourceSpecifier::Topic(&options.topic)];
-        let described = match self.0.describe_configs(&topic, &Self::limits()).await {
-            Ok(described) => described,
-            Err(error) => {
-                return Err(OpenError::Unavailable(format!(
-                    "settings of topic {} can't be read: {}",
-                    options.topic,
-                    words(&error)
-                )));
-            }
+        let described = self.0.describe_configs(&topic, &Self::limits()).await;
+        let unreadable = |words: String| {
+            OpenError::Unavailable(format!("settings of topic {} can't be read: {words}", options.topic))
         };
-        // What may not be seen has no entries.
-        let entries = described.into_iter().flatten().flat_map(|resource| resource.entries);
-        Ok(entries.filter_map(|entry| Some((entry.name, entry.value?))).collect())
+        let mut settings = BTreeMap::new();
+        for resource in described.map_err(|error| unreadable(words(&error)))? {
+            match resource {
+                Ok(resource) => {
+                    settings.extend(resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))));
+                }
+                Err(code) if rights::is_missing(code) => {}
+                Err(code) => return Err(unreadable(code_words(code))),
+            }
+        }
+        Ok(settings)
     }
 }
 

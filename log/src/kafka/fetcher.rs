@@ -3,7 +3,7 @@
 //! Promise: nothing is skipped in silence. librdkafka passes over a batch whose checksum is wrong, or that it can't
 //! unpack, with an error beside it; such an error puts every place in doubt, and they are fetched anew.
 use super::client::{Client, Closing, Context, code_words, words};
-use super::{Options, entry, properties};
+use super::{Options, entry, properties, rights};
 use crate::{Entry, ReadError};
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -29,21 +29,16 @@ pub(super) enum Fetched {
 
 pub(super) struct Fetcher {
     consumer: Client<StreamConsumer<Context>>,
-    topic: String,
+    options: Arc<Options>,
     fetched: BTreeSet<u32>,
 }
 
 impl Fetcher {
-    pub(super) fn new(options: &Options, name: &str, closing: &Closing) -> Result<Self, ReadError> {
-        let consumer = properties::fetcher(options, name).create_with_context(Context::default());
+    pub(super) fn new(options: Arc<Options>, name: &str, closing: &Closing) -> Result<Self, ReadError> {
+        let consumer = properties::fetcher(&options, name).create_with_context(Context::default());
         let consumer = consumer.map_err(|error| ReadError::Unavailable(words(&error)))?;
         let consumer = Client::new(consumer, closing);
-        Ok(Self { consumer, topic: options.topic.clone(), fetched: BTreeSet::new() })
-    }
-
-    /// For queries.
-    pub(super) fn share(&self) -> Arc<StreamConsumer<Context>> {
-        self.consumer.share()
+        Ok(Self { consumer, options, fetched: BTreeSet::new() })
     }
 
     /// From here on, records of `partition` come from `offset`. What was fetched before is dropped: each start is a
@@ -71,7 +66,7 @@ impl Fetcher {
 
     fn place(&self, partition: u32, offset: Offset) -> Result<TopicPartitionList, ReadError> {
         let mut place = TopicPartitionList::with_capacity(1);
-        let added = place.add_partition_offset(&self.topic, partition as i32, offset);
+        let added = place.add_partition_offset(&self.options.topic, partition as i32, offset);
         added.map_err(|error| unavailable(partition, &error))?;
         Ok(place)
     }
@@ -95,12 +90,11 @@ impl Fetcher {
         match code {
             Code::AutoOffsetReset | Code::OffsetOutOfRange => Fetched::Doubt { words: None, broken: false },
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicId => {
-                let words = format!("topic {} is not there: {}", self.topic, code_words(code));
+                let words = format!("topic {} is not there: {}", self.options.topic, code_words(code));
                 Fetched::Doubt { words: Some(words), broken: false }
             }
-            Code::AllBrokersDown | Code::Authentication | Code::SSL | Code::TopicAuthorizationFailed => {
-                Fetched::Trouble(reason())
-            }
+            Code::AllBrokersDown | Code::Authentication | Code::SSL => Fetched::Trouble(reason()),
+            Code::TopicAuthorizationFailed => Fetched::Trouble(rights::on_topic(&self.options, "Read", code)),
             // librdkafka connects and asks again; it tells when no broker is left.
             Code::BrokerTransportFailure
             | Code::Resolve

@@ -5,7 +5,7 @@
 //! (cooperative rebalancing). A process that does not call `next` for `max.poll.interval.ms`, or that stands still for
 //! `session.timeout.ms`, loses its partitions, and is told so when it goes on.
 use super::client::{self, Client, Closing, code_words, lock, words};
-use super::{Options, properties, telemetry};
+use super::{Options, properties, rights, telemetry};
 use crate::ReadError;
 use futures::StreamExt;
 use rdkafka::config::RDKafkaLogLevel;
@@ -56,26 +56,20 @@ impl ClientContext for Group {
 impl ConsumerContext for Group {
     fn rebalance(&self, member: &BaseConsumer<Self>, what: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let partitions = partitions(list);
-        let agreed = match what {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => take(member, list),
-            _ => member.incremental_unassign(list),
-        };
-        if let Err(error) = agreed {
-            // librdkafka leaves and joins anew; what we said stays right, or is taken back by it.
-            tracing::error!(error = words(&error), ?partitions, "the group's change could not be confirmed");
+        let assigned = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        let confirmed = if assigned { take(member, list) } else { member.incremental_unassign(list) };
+        if let Err(error) = &confirmed {
+            tracing::error!(error = words(error), ?partitions, assigned, "the group's change could not be confirmed");
         }
-        match what {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
-                telemetry::rebalance("assigned");
-                tracing::info!(?partitions, "partitions assigned");
-                self.change(Change::Assigned(partitions));
-            }
-            _ => {
-                let lost = member.assignment_lost();
-                telemetry::rebalance(if lost { "lost" } else { "revoked" });
-                tracing::info!(?partitions, lost, "partitions revoked");
-                self.change(Change::Revoked(partitions));
-            }
+        if !assigned {
+            let lost = member.assignment_lost();
+            telemetry::rebalance(if lost { "lost" } else { "revoked" });
+            tracing::info!(?partitions, lost, "partitions revoked");
+            self.change(Change::Revoked(partitions));
+        } else if confirmed.is_ok() {
+            telemetry::rebalance("assigned");
+            tracing::info!(?partitions, "partitions assigned");
+            self.change(Change::Assigned(partitions));
         }
     }
 
@@ -95,8 +89,10 @@ fn take(member: &BaseConsumer<Group>, list: &mut TopicPartitionList) -> KafkaRes
     // From the end, where nothing is, until they are paused. Positions never come from the group.
     list.set_all_offsets(Offset::End)?;
     member.incremental_assign(list)?;
-    if list.count() > 0 {
-        member.pause(list)?;
+    if list.count() > 0
+        && let Err(error) = member.pause(list)
+    {
+        tracing::warn!(error = words(&error), "partitions are not paused: what is fetched of them is dropped");
     }
     Ok(())
 }
@@ -121,23 +117,25 @@ impl Wake for Woken {
 /// One member.
 pub(super) struct Membership {
     member: Client<StreamConsumer<Group>>,
-    topic: String,
+    options: Arc<Options>,
+    name: String,
 }
 
 impl Membership {
     /// Joins the group of readers named `name`.
-    pub(super) fn join(options: &Options, name: &str, closing: &Closing) -> Result<Self, ReadError> {
+    pub(super) fn join(options: Arc<Options>, name: &str, closing: &Closing) -> Result<Self, ReadError> {
         let unavailable = |error: &KafkaError| {
             ReadError::Unavailable(format!(
                 "group {} can't be joined: {}",
-                properties::group(options, name),
+                properties::group(&options, name),
                 words(error)
             ))
         };
-        let member = properties::membership(options, name).create_with_context(Group::default());
+        let member = properties::membership(&options, name).create_with_context(Group::default());
         let member: StreamConsumer<Group> = member.map_err(|error| unavailable(&error))?;
         member.subscribe(&[&options.topic]).map_err(|error| unavailable(&error))?;
-        Ok(Self { member: Client::new(member, closing), topic: options.topic.clone() })
+        let member = Client::new(member, closing);
+        Ok(Self { member, options, name: name.to_owned() })
     }
 
     /// The next change that has happened.
@@ -182,7 +180,7 @@ impl Membership {
         let code = error.rdkafka_error_code()?;
         match code {
             Code::UnknownTopicOrPartition | Code::UnknownTopic => {
-                Some(format!("topic {} is not there: {}", self.topic, code_words(code)))
+                Some(format!("topic {} is not there: {}", self.options.topic, code_words(code)))
             }
             Code::PollExceeded => {
                 telemetry::rebalance("lost");
@@ -192,13 +190,11 @@ impl Membership {
                 self.member.context().change(Change::Lost);
                 None
             }
-            Code::AllBrokersDown
-            | Code::Authentication
-            | Code::SSL
-            | Code::GroupAuthorizationFailed
-            | Code::TopicAuthorizationFailed
-            | Code::InconsistentGroupProtocol
-            | Code::Fatal => Some(format!("of the group: {}", code_words(code))),
+            Code::GroupAuthorizationFailed => Some(rights::on_group(&self.options, &self.name, code)),
+            Code::TopicAuthorizationFailed => Some(rights::on_topic(&self.options, "Describe", code)),
+            Code::AllBrokersDown | Code::Authentication | Code::SSL | Code::InconsistentGroupProtocol | Code::Fatal => {
+                Some(format!("of the group: {}", code_words(code)))
+            }
             _ => {
                 tracing::debug!(error = code_words(code), "of the group");
                 None
@@ -210,7 +206,7 @@ impl Membership {
     pub(super) fn commit(&self, partition: u32, offset: u64) {
         let mut list = TopicPartitionList::with_capacity(1);
         let told = list
-            .add_partition_offset(&self.topic, partition as i32, Offset::Offset(offset as i64))
+            .add_partition_offset(&self.options.topic, partition as i32, Offset::Offset(offset as i64))
             .and_then(|()| self.member.commit(&list, CommitMode::Async));
         if let Err(error) = told {
             telemetry::commit_error();

@@ -15,8 +15,17 @@
 //! ```
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Duration;
+use tokio::time::Instant;
 
-#[derive(Debug, Clone, Default)]
+/// A place that nothing comes of is looked at after this long: do the brokers answer, is there something to fetch?
+const QUIET: Duration = Duration::from_secs(5);
+/// An end that was said too low is put right after nothing came for so long.
+const BEHIND_QUIET: Duration = Duration::from_millis(500);
+/// Between two looks at a place that is in doubt.
+const DOUBT_PAUSE: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Clone)]
 struct Place {
     /// The next record's offset, or below it when offsets are taken by no record.
     next: u64,
@@ -28,6 +37,7 @@ struct Place {
     doubt: bool,
     /// Counts seeks, so that an answer about a former one is of no use.
     sought: u64,
+    look_at: Instant,
 }
 
 /// What became of looking at a place's bounds.
@@ -55,14 +65,21 @@ pub(super) struct Asked {
 pub(super) struct Places {
     places: BTreeMap<u32, Place>,
     seeks: u64,
-    turn: u32,
 }
 
 impl Places {
     /// The next record of `partition` is `offset`; `end` was seen before its fetch begins.
-    pub(super) fn seek(&mut self, partition: u32, offset: u64, end: u64) {
+    pub(super) fn seek(&mut self, partition: u32, offset: u64, end: u64, now: Instant) {
         self.seeks += 1;
-        let place = Place { next: offset, end_before: end, seen: end, sought: self.seeks, ..Place::default() };
+        let place = Place {
+            next: offset,
+            end_before: end,
+            said: None,
+            seen: end,
+            doubt: false,
+            sought: self.seeks,
+            look_at: now + QUIET,
+        };
         self.places.insert(partition, place);
     }
 
@@ -70,12 +87,8 @@ impl Places {
         self.places.remove(&partition);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.places.is_empty()
-    }
-
     /// True: hand it out. False: it is from before a seek.
-    pub(super) fn record(&mut self, partition: u32, offset: u64) -> bool {
+    pub(super) fn record(&mut self, partition: u32, offset: u64, now: Instant) -> bool {
         let Some(place) = self.places.get_mut(&partition) else { return false };
         if place.doubt || offset < place.next {
             return false;
@@ -83,24 +96,29 @@ impl Places {
         place.next = offset + 1;
         place.seen = place.seen.max(place.next);
         place.said = None;
+        place.look_at = now + QUIET;
         true
     }
 
     /// The fetch of `partition` reached the end; `Some`: say that it is this one.
-    pub(super) fn end(&mut self, partition: u32) -> Option<u64> {
+    pub(super) fn end(&mut self, partition: u32, now: Instant) -> Option<u64> {
         let place = self.places.get_mut(&partition).filter(|place| !place.doubt)?;
         let end = place.next.max(place.end_before);
         if place.said == Some(end) {
             return None;
         }
         place.said = Some(end);
+        place.look_at = now + if place.is_behind() { BEHIND_QUIET } else { QUIET };
         Some(end)
     }
 
     /// Somebody asked for the bounds of `partition`.
-    pub(super) fn saw_end(&mut self, partition: u32, end: u64) {
-        if let Some(place) = self.places.get_mut(&partition) {
-            place.seen = place.seen.max(end);
+    pub(super) fn saw_end(&mut self, partition: u32, end: u64, now: Instant) {
+        let Some(place) = self.places.get_mut(&partition) else { return };
+        let was_behind = place.is_behind();
+        place.seen = place.seen.max(end);
+        if place.is_behind() && !was_behind {
+            place.look_at = now + BEHIND_QUIET;
         }
     }
 
@@ -109,67 +127,74 @@ impl Places {
         self.places.get(&partition).map_or(0, |place| place.seen)
     }
 
-    /// The fetch failed, and of which partition is not known.
-    pub(super) fn doubt_all(&mut self) {
-        self.places.values_mut().for_each(|place| place.doubt = true);
+    /// A fetch failed, and of which partition is not known.
+    pub(super) fn doubt_all(&mut self, now: Instant) {
+        for place in self.places.values_mut().filter(|place| !place.doubt) {
+            place.doubt = true;
+            place.look_at = now;
+        }
     }
 
-    /// Some place is in doubt.
-    pub(super) fn is_doubtful(&self) -> bool {
-        self.places.values().any(|place| place.doubt)
+    /// When the next place is to be looked at.
+    pub(super) fn look_at(&self) -> Option<Instant> {
+        self.places.values().map(|place| place.look_at).min()
     }
 
-    /// Some place said an end, and a higher one was seen.
-    pub(super) fn is_behind(&self) -> bool {
-        self.places.values().any(Place::is_behind)
-    }
-
-    /// All places in doubt; with `quiet` also those that said an end too low, and each time another one, whether the
-    /// brokers answer at all.
-    pub(super) fn to_ask(&mut self, quiet: bool) -> Vec<Asked> {
-        let turn = quiet.then(|| self.next_turn()).flatten();
-        let asked = |(partition, place): (&u32, &Place)| {
-            let wanted = place.doubt || (quiet && place.is_behind()) || turn == Some(*partition);
-            wanted.then_some(Asked { partition: *partition, sought: place.sought, next: place.next })
+    /// The places whose bounds are to be asked for now.
+    pub(super) fn to_ask(&self, now: Instant) -> Vec<Asked> {
+        let due = self.places.iter().filter(|(_, place)| place.look_at <= now);
+        let asked = |(partition, place): (&u32, &Place)| Asked {
+            partition: *partition,
+            sought: place.sought,
+            next: place.next,
         };
-        self.places.iter().filter_map(asked).collect()
+        due.map(asked).collect()
     }
 
-    fn next_turn(&mut self) -> Option<u32> {
-        let after = self.places.range(self.turn..).chain(&self.places).next();
-        let partition = after.map(|(partition, _)| *partition)?;
-        self.turn = partition + 1;
-        Some(partition)
+    /// The bounds that were asked for did not come.
+    pub(super) fn unanswered(&mut self, asked: Asked, now: Instant) {
+        if let Some(place) = self.places.get_mut(&asked.partition) {
+            place.look_again(now);
+        }
     }
 
     /// The bounds that were asked for.
-    pub(super) fn verify(&mut self, asked: Asked, bounds: &Range<u64>) -> Verdict {
+    pub(super) fn verify(&mut self, asked: Asked, bounds: &Range<u64>, now: Instant) -> Verdict {
         let Some(place) = self.places.get_mut(&asked.partition).filter(|place| place.sought == asked.sought) else {
             return Verdict::Leave;
         };
-        let offset = place.next;
         // Records went on while the answer was on its way: what it says of the end is old.
-        if asked.next <= bounds.end && bounds.end < offset {
+        if place.next != asked.next {
+            place.look_again(now);
             return Verdict::Leave;
         }
+        let offset = place.next;
         if offset < bounds.start || offset > bounds.end {
             place.doubt = true;
+            place.look_again(now);
             return Verdict::OutOfRange { offset };
         }
         place.seen = place.seen.max(bounds.end);
-        // A place that has said no end yet is on its way, unless it stands still.
-        if !place.doubt && !place.is_behind() && (place.said.is_some() || bounds.end <= offset) {
+        // What is fetched anew needs its time.
+        place.look_at = now + QUIET;
+        let all_was_said = place.said.is_some() || bounds.end == offset;
+        if !place.doubt && !place.is_behind() && all_was_said {
             return Verdict::Leave;
         }
         self.seeks += 1;
-        let said = place.said;
-        *place =
-            Place { next: offset, end_before: bounds.end, seen: bounds.end, said, sought: self.seeks, doubt: false };
+        place.end_before = bounds.end;
+        place.seen = bounds.end;
+        place.doubt = false;
+        place.sought = self.seeks;
         Verdict::Fetch { offset }
     }
 }
 
 impl Place {
+    fn look_again(&mut self, now: Instant) {
+        self.look_at = now + if self.doubt { DOUBT_PAUSE } else { QUIET };
+    }
+
     fn is_behind(&self) -> bool {
         self.said.is_some_and(|said| said < self.seen)
     }
@@ -179,126 +204,148 @@ impl Place {
 mod tests {
     use super::*;
 
-    fn at(offset: u64, end: u64) -> Places {
-        let mut places = Places::default();
-        places.seek(0, offset, end);
-        places
+    fn at(offset: u64, end: u64) -> (Places, Instant) {
+        let (mut places, now) = (Places::default(), Instant::now());
+        places.seek(0, offset, end, now);
+        (places, now)
     }
 
-    fn verify(places: &mut Places, bounds: Range<u64>) -> Verdict {
-        let asked = places.to_ask(true);
-        places.verify(asked[0], &bounds)
+    fn verify(places: &mut Places, bounds: Range<u64>, now: Instant) -> Verdict {
+        let asked = places.to_ask(now);
+        places.verify(asked[0], &bounds, now)
     }
 
     #[test]
     fn records_from_before_a_seek_are_dropped() {
-        let mut places = at(5, 9);
-        assert!(!places.record(0, 4) && !places.record(1, 5), "below, and of a partition that was not sought");
-        assert!(places.record(0, 5) && !places.record(0, 5), "once");
-        assert!(places.record(0, 8), "offsets between them were taken by no record");
+        let (mut places, now) = at(5, 9);
+        assert!(
+            !places.record(0, 4, now) && !places.record(1, 5, now),
+            "below, and of a partition that was not sought"
+        );
+        assert!(places.record(0, 5, now) && !places.record(0, 5, now), "once");
+        assert!(places.record(0, 8, now), "offsets between them were taken by no record");
         places.remove(0);
-        assert!(!places.record(0, 9));
+        assert!(!places.record(0, 9, now));
     }
 
     #[test]
     fn an_end_is_said_once_each_time_it_is_reached() {
-        let mut places = at(4, 4);
-        assert_eq!((places.end(0), places.end(0)), (Some(4), None));
-        assert!(places.record(0, 4));
-        assert_eq!((places.end(0), places.end(0)), (Some(5), None));
-        assert_eq!(places.end(1), None);
+        let (mut places, now) = at(4, 4);
+        assert_eq!((places.end(0, now), places.end(0, now)), (Some(4), None));
+        assert!(places.record(0, 4, now));
+        assert_eq!((places.end(0, now), places.end(0, now)), (Some(5), None));
+        assert_eq!(places.end(1, now), None);
     }
 
     #[test]
     fn an_end_behind_markers_is_said_as_it_was_seen_before_the_fetch() {
-        let mut places = at(4, 7);
-        assert!(places.record(0, 5));
-        assert_eq!(places.end(0), Some(7), "6 is a marker");
+        let (mut places, now) = at(4, 7);
+        assert!(places.record(0, 5, now));
+        assert_eq!(places.end(0, now), Some(7), "6 is a marker");
     }
 
     #[test]
     fn a_higher_end_is_said_only_after_a_fetch_that_began_after_it_was_seen() {
-        let mut places = at(0, 0);
-        assert_eq!(places.end(0), Some(0));
-        assert!(!places.is_behind());
-        places.saw_end(0, 3);
-        assert!(places.is_behind());
-        assert_eq!(places.end(0), None, "the fetch that is under way began before");
-        assert_eq!(verify(&mut places, 0..3), Verdict::Fetch { offset: 0 });
-        assert_eq!(places.end(0), Some(3));
-        assert!(!places.is_behind());
+        let (mut places, now) = at(0, 0);
+        assert_eq!(places.end(0, now), Some(0));
+        places.saw_end(0, 3, now);
+        assert_eq!(places.end(0, now), None, "the fetch that is under way began before");
+        assert_eq!(places.to_ask(now), [], "it may bring what was seen");
+        let quiet = now + BEHIND_QUIET;
+        assert_eq!(verify(&mut places, 0..3, quiet), Verdict::Fetch { offset: 0 });
+        assert_eq!(places.to_ask(quiet + BEHIND_QUIET), [], "a fetch needs its time");
+        assert_eq!(places.end(0, quiet), Some(3));
+        assert_eq!(verify(&mut places, 0..3, quiet + QUIET), Verdict::Leave);
     }
 
     #[test]
     fn a_higher_end_that_records_reach_needs_no_fetch() {
-        let mut places = at(0, 0);
-        places.end(0);
-        places.saw_end(0, 1);
-        assert!(places.record(0, 0));
-        assert!(!places.is_behind());
-        assert_eq!(places.end(0), Some(1));
+        let (mut places, now) = at(0, 0);
+        places.end(0, now);
+        places.saw_end(0, 1, now);
+        assert!(places.record(0, 0, now));
+        assert_eq!(places.end(0, now), Some(1));
+        assert_eq!(places.to_ask(now + BEHIND_QUIET), []);
+    }
+
+    #[test]
+    fn a_place_that_is_behind_is_looked_at_whatever_comes_of_others() {
+        let (mut places, now) = at(0, 0);
+        places.seek(1, 0, 0, now);
+        places.end(0, now);
+        places.saw_end(0, 1, now);
+        let later = now + BEHIND_QUIET;
+        assert!(places.record(1, 0, later));
+        assert_eq!(places.look_at(), Some(later));
+        assert_eq!(places.to_ask(later).iter().map(|asked| asked.partition).collect::<Vec<_>>(), [0]);
     }
 
     #[test]
     fn a_place_in_doubt_hands_out_nothing_until_it_is_fetched_anew() {
-        let mut places = at(2, 9);
-        places.doubt_all();
-        assert!(!places.record(0, 3), "what lies between may have been skipped");
-        assert_eq!(places.end(0), None);
-        assert_eq!(places.to_ask(false).len(), 1);
-        assert_eq!(verify(&mut places, 0..9), Verdict::Fetch { offset: 2 });
-        assert!(!places.is_doubtful() && places.record(0, 2));
+        let (mut places, now) = at(2, 9);
+        places.doubt_all(now);
+        assert!(!places.record(0, 3, now), "what lies between may have been skipped");
+        assert_eq!(places.end(0, now), None);
+        assert_eq!(verify(&mut places, 0..9, now), Verdict::Fetch { offset: 2 });
+        assert!(places.record(0, 2, now));
     }
 
     #[test]
     fn a_place_outside_of_the_log_stays_in_doubt_and_never_jumps() {
         for bounds in [3..9, 0..1] {
-            let mut places = at(2, 9);
-            places.doubt_all();
+            let (mut places, mut now) = at(2, 9);
+            places.doubt_all(now);
             for _ in 0..2 {
-                assert_eq!(verify(&mut places, bounds.clone()), Verdict::OutOfRange { offset: 2 });
-                assert!(places.is_doubtful() && !places.record(0, 4));
+                assert_eq!(verify(&mut places, bounds.clone(), now), Verdict::OutOfRange { offset: 2 });
+                assert!(!places.record(0, 4, now));
+                assert_eq!(places.to_ask(now), [], "nobody is kept busy by it");
+                now += DOUBT_PAUSE;
             }
-            places.seek(0, 3, 9);
-            assert!(!places.is_doubtful() && places.record(0, 3));
+            places.seek(0, 3, 9, now);
+            assert!(places.record(0, 3, now));
         }
     }
 
     #[test]
     fn an_end_that_records_have_passed_since_it_was_asked_for_is_old() {
-        let mut places = at(2, 2);
-        let asked = places.to_ask(true);
-        assert!(places.record(0, 2));
-        assert_eq!(places.verify(asked[0], &(0..2)), Verdict::Leave);
-        assert!(!places.is_doubtful() && places.record(0, 3));
+        let (mut places, now) = at(2, 2);
+        let asked = places.to_ask(now + QUIET);
+        assert!(places.record(0, 2, now));
+        assert_eq!(places.verify(asked[0], &(0..2), now), Verdict::Leave);
+        assert!(places.record(0, 3, now), "it is not in doubt");
+        places.doubt_all(now);
+        assert_eq!(places.verify(asked[0], &(0..2), now), Verdict::Leave);
+        assert_eq!(places.look_at(), Some(now + DOUBT_PAUSE), "it is asked again");
     }
 
     #[test]
     fn an_answer_about_a_former_seek_is_of_no_use() {
-        let mut places = at(2, 9);
-        let asked = places.to_ask(true);
-        places.seek(0, 5, 9);
-        assert_eq!(places.verify(asked[0], &(6..9)), Verdict::Leave);
-        assert!(places.record(0, 5));
+        let (mut places, now) = at(2, 9);
+        let asked = places.to_ask(now + QUIET);
+        places.seek(0, 5, 9, now);
+        assert_eq!(places.verify(asked[0], &(6..9), now), Verdict::Leave);
+        assert!(places.record(0, 5, now));
     }
 
     #[test]
     fn a_fetch_that_stands_still_is_begun_anew() {
-        let mut places = at(2, 9);
-        assert_eq!(verify(&mut places, 0..9), Verdict::Fetch { offset: 2 }, "no record, no end");
-        let mut places = at(2, 2);
-        assert_eq!(verify(&mut places, 0..2), Verdict::Leave, "there is nothing");
+        let (mut places, now) = at(2, 9);
+        assert_eq!(places.to_ask(now), []);
+        assert_eq!(verify(&mut places, 0..9, now + QUIET), Verdict::Fetch { offset: 2 }, "no record, no end");
+        let (mut places, now) = at(2, 2);
+        assert_eq!(verify(&mut places, 0..2, now + QUIET), Verdict::Leave, "there is nothing");
     }
 
     #[test]
-    fn partitions_take_turns_in_being_asked() {
-        let mut places = Places::default();
-        for partition in [1, 4] {
-            places.seek(partition, 0, 0);
-            places.end(partition);
-        }
-        let mut turns = || places.to_ask(true).iter().map(|asked| asked.partition).collect::<Vec<_>>();
-        assert_eq!([turns(), turns(), turns()], [[1], [4], [1]]);
-        assert_eq!(places.to_ask(false), []);
+    fn brokers_that_do_not_answer_are_asked_again_after_a_while() {
+        let (mut places, now) = at(2, 2);
+        let later = now + QUIET;
+        let asked = places.to_ask(later);
+        places.unanswered(asked[0], later);
+        assert_eq!(places.look_at(), Some(later + QUIET));
+        places.doubt_all(later);
+        assert_eq!(places.look_at(), Some(later));
+        places.unanswered(asked[0], later);
+        assert_eq!(places.look_at(), Some(later + DOUBT_PAUSE), "sooner when a position is in doubt");
     }
 }

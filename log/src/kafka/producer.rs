@@ -7,7 +7,7 @@
 //! sender tries again, as after any unknown outcome.
 use super::client::{Client, Closing, Context, code_words, lock, words};
 use super::entry::owned_headers;
-use super::{Options, properties, telemetry};
+use super::{Options, properties, rights, telemetry};
 use crate::AppendError;
 use event::record::Record;
 use rdkafka::config::ClientConfig;
@@ -25,14 +25,15 @@ type Handle = Client<FutureProducer<Context>>;
 struct State {
     current: Option<Arc<Handle>>,
     made_at: Option<Instant>,
+    /// Why the last one was retired.
+    fatal: String,
     closed: bool,
 }
 
 /// The producer of one log.
 pub(super) struct Producer {
     config: ClientConfig,
-    topic: String,
-    delivery_timeout_ms: u64,
+    options: Arc<Options>,
     state: Mutex<State>,
     closing: Closing,
 }
@@ -45,14 +46,8 @@ pub(super) struct Sent {
 }
 
 impl Producer {
-    pub(super) fn new(options: &Options) -> Self {
-        Self {
-            config: properties::producer(options),
-            topic: options.topic.clone(),
-            delivery_timeout_ms: options.delivery_timeout_ms,
-            state: Mutex::default(),
-            closing: Closing::default(),
-        }
+    pub(super) fn new(options: Arc<Options>, closing: &Closing) -> Self {
+        Self { config: properties::producer(&options), options, state: Mutex::default(), closing: closing.clone() }
     }
 
     /// Makes the producer before it is needed. What fails now is said by the first append.
@@ -68,10 +63,14 @@ impl Producer {
                 self.retire(&by);
                 let by = self.current()?;
                 let sent = self.enqueue(&by, partition, record);
-                sent.map_err(|error| not_enqueued(&error)).map(|delivery| Sent { delivery, by, bytes: record.bytes() })
+                sent.map_err(|error| self.not_enqueued(&error)).map(|delivery| Sent {
+                    delivery,
+                    by,
+                    bytes: record.bytes(),
+                })
             }
             sent => {
-                let delivery = sent.map_err(|error| not_enqueued(&error))?;
+                let delivery = sent.map_err(|error| self.not_enqueued(&error))?;
                 Ok(Sent { delivery, by, bytes: record.bytes() })
             }
         }
@@ -79,7 +78,7 @@ impl Producer {
 
     fn enqueue(&self, by: &Handle, partition: u32, record: &Record) -> Result<DeliveryFuture, KafkaError> {
         let mut message: FutureRecord<'_, [u8], [u8]> =
-            FutureRecord::to(&self.topic).partition(partition as i32).payload(&record.payload);
+            FutureRecord::to(&self.options.topic).partition(partition as i32).payload(&record.payload);
         message.headers = owned_headers(record);
         by.send_result(message).map_err(|(error, _)| error)
     }
@@ -95,28 +94,55 @@ impl Producer {
             Ok(Err((error, _))) => error,
             Err(_) => return Err(AppendError::Unknown("the producer ended before it was answered".into())),
         };
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) || by.client().fatal_error().is_some() {
+        let fatal = self.fatal(&by);
+        let by_fatal = matches!(
+            error.rdkafka_error_code(),
+            Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)
+        );
+        if fatal.is_some() || by_fatal {
             self.retire(&by);
         }
-        Err(self.not_delivered(&error, bytes))
+        Err(match fatal.filter(|_| by_fatal) {
+            Some(words) => AppendError::Unknown(words),
+            None => self.not_delivered(&error, bytes),
+        })
     }
 
     fn not_delivered(&self, error: &KafkaError, bytes: usize) -> AppendError {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::MessageTimedOut) => AppendError::Unknown(format!(
                 "no acknowledgement by all in-sync replicas within {} ms",
-                self.delivery_timeout_ms
+                self.options.delivery_timeout_ms
             )),
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
-                tracing::error!(topic = self.topic, bytes, "the topic's max.message.bytes has been lowered: raise it");
+                tracing::error!(
+                    topic = self.options.topic,
+                    bytes,
+                    "the topic's max.message.bytes has been lowered: raise it"
+                );
                 AppendError::Full(format!(
                     "topic {} refuses a record of {bytes} bytes: raise its max.message.bytes",
-                    self.topic
+                    self.options.topic
                 ))
+            }
+            Some(code) if rights::is_missing(code) => {
+                AppendError::Unknown(rights::on_topic(&self.options, "Write", code))
             }
             Some(code) => AppendError::Unknown(code_words(code)),
             None => AppendError::Unknown(words(error)),
         }
+    }
+
+    fn not_enqueued(&self, error: &KafkaError) -> AppendError {
+        AppendError::Full(match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::QueueFull) => {
+                "the producer's queue is full of records that Kafka has not acknowledged (queue.buffering.max.kbytes)"
+                    .into()
+            }
+            // Told by the topic's description, which is asked for now and then.
+            Some(code) if rights::is_missing(code) => rights::on_topic(&self.options, "Write", code),
+            _ => format!("the producer does not take the record: {}", words(error)),
+        })
     }
 
     /// The producer, made if there is none.
@@ -129,24 +155,34 @@ impl Producer {
             return Ok(current.clone());
         }
         if state.made_at.is_some_and(|at| at.elapsed() < MAKE_PAUSE) {
-            return Err(AppendError::Full("the producer met a fatal error and is made anew".into()));
+            return Err(AppendError::Full(format!("the producer is made anew: {}", state.fatal)));
         }
         state.made_at = Some(Instant::now());
         let made: Result<FutureProducer<Context>, _> = self.config.create_with_context(Context::default());
-        let made = made.map_err(|error| AppendError::Full(format!("no producer could be made: {}", words(&error))))?;
+        let made = made.map_err(|error| {
+            state.fatal = format!("none could be made: {}", words(&error));
+            AppendError::Full(format!("no producer could be made: {}", words(&error)))
+        })?;
         telemetry::producer();
         let current = Arc::new(Client::new(made, &self.closing));
         state.current = Some(current.clone());
         Ok(current)
     }
 
+    /// The fatal error of `producer`, in words. Who may write to no topic at all gets no producer's identity.
+    fn fatal(&self, producer: &Handle) -> Option<String> {
+        let (code, reason) = producer.client().fatal_error()?;
+        Some(if rights::is_missing(code) { rights::on_topic(&self.options, "Write", code) } else { reason })
+    }
+
     /// No more records go by it; what is under way is answered by it still.
     fn retire(&self, old: &Arc<Handle>) {
         let mut state = lock(&self.state);
         if state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, old)) {
-            let reason = old.client().fatal_error().map_or_else(String::new, |(_, reason)| reason);
-            tracing::error!(topic = self.topic, reason, "the producer met a fatal error and is made anew");
+            let reason = self.fatal(old).unwrap_or_default();
+            tracing::error!(topic = self.options.topic, reason, "the producer met a fatal error and is made anew");
             state.current = None;
+            state.fatal = reason;
         }
     }
 
@@ -172,12 +208,5 @@ impl Producer {
     }
 }
 
-fn not_enqueued(error: &KafkaError) -> AppendError {
-    match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::QueueFull) => AppendError::Full(
-            "the producer's queue is full of records that Kafka has not acknowledged (queue.buffering.max.kbytes)"
-                .into(),
-        ),
-        _ => AppendError::Full(format!("the producer does not take the record: {}", words(error))),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -245,8 +245,8 @@ pub(super) fn fetcher(options: &Options, name: &str) -> ClientConfig {
     with_users(config, options, PRODUCER_ONLY)
 }
 
-/// Reads single records: the broker answers with one batch, whatever its size.
-pub(super) fn probe(options: &Options, name: &str) -> ClientConfig {
+/// Asks, and reads single records: the broker answers with one batch, whatever its size.
+pub(super) fn queries(options: &Options, name: &str) -> ClientConfig {
     let mut config = consumer(options, name);
     config.set("queued.min.messages", "1").set("fetch.message.max.bytes", "1").set("fetch.wait.max.ms", "10");
     with_users(config, options, &[CONSUMER_ONLY, PRODUCER_ONLY].concat())
@@ -304,7 +304,7 @@ mod tests {
         ];
         let options = options(&properties);
         check(&options).unwrap();
-        for config in [producer(&options), membership(&options, "sink"), probe(&options, "sink"), admin(&options)] {
+        for config in [producer(&options), membership(&options, "sink"), queries(&options, "sink"), admin(&options)] {
             assert_eq!(config.get("sasl.mechanism"), Some("SCRAM-SHA-512"));
         }
         assert_eq!(membership(&options, "sink").get("session.timeout.ms"), Some("6000"));

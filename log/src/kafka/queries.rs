@@ -1,12 +1,12 @@
 //! Questions to the brokers, each answered afresh. librdkafka waits in the calling thread, so they go to threads that
 //! may block.
 use super::client::{Client, Closing, Context, lock, words};
-use super::{Options, entry, properties};
+use super::{Options, entry, properties, rights};
 use crate::ReadError;
 use event::clock::Micros;
 use event::record::Record;
 use rdkafka::Offset;
-use rdkafka::consumer::{BaseConsumer, Consumer, StreamConsumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -17,28 +17,51 @@ use std::time::{Duration, Instant};
 /// A broker that does not answer within it is unavailable.
 const QUERY_LIMIT: Duration = Duration::from_secs(5);
 
-type Probe = BaseConsumer<Context>;
+/// Events that a client may tell after a question that failed.
+const TOLD_MAX: u32 = 100;
 
-/// Asks by the fetcher's client, and by a small one of its own for single records.
+type Asking = BaseConsumer<Context>;
+
+/// Asks by a client of its own: a broker answers the requests of one connection in order, and a fetch waits there.
 #[derive(Clone)]
 pub(super) struct Queries {
     options: Arc<Options>,
     name: String,
     closing: Closing,
-    client: Arc<StreamConsumer<Context>>,
-    /// Made when the first record is asked for.
-    probe: Arc<Mutex<Option<Client<Probe>>>>,
+    /// Made when it is needed, and anew when an answer may still come that nobody waits for.
+    client: Arc<Mutex<Option<Client<Asking>>>>,
+    /// One record is read at a time.
+    reading: Arc<Mutex<()>>,
 }
 
 impl Queries {
-    pub(super) fn new(
-        options: Arc<Options>,
-        name: &str,
-        client: Arc<StreamConsumer<Context>>,
-        closing: &Closing,
-    ) -> Self {
+    pub(super) fn new(options: Arc<Options>, name: &str, closing: &Closing) -> Self {
         let (name, closing) = (name.to_owned(), closing.clone());
-        Self { options, name, closing, client, probe: Arc::default() }
+        Self { options, name, closing, client: Arc::default(), reading: Arc::default() }
+    }
+
+    fn client(&self) -> Result<Arc<Asking>, ReadError> {
+        let mut client = lock(&self.client);
+        if let Some(client) = &*client {
+            return Ok(client.share());
+        }
+        let made = properties::queries(&self.options, &self.name).create_with_context(Context::default());
+        let made = made.map_err(|error| ReadError::Unavailable(words(&error)))?;
+        Ok(client.insert(Client::new(made, &self.closing)).share())
+    }
+
+    /// What a client has to tell (lines for the log) piles up until it is polled, but a record that somebody waits for
+    /// is not to be lost by it.
+    fn let_it_tell(&self) {
+        let (Ok(_alone), Ok(client)) = (self.reading.try_lock(), self.client()) else { return };
+        for _ in 0..TOLD_MAX {
+            let _ = client.poll(Duration::ZERO);
+        }
+    }
+
+    /// The next question goes by another client.
+    fn renew(&self) {
+        drop(lock(&self.client).take());
     }
 
     /// First offset still there, and the next one: below it all transactions have ended.
@@ -48,8 +71,8 @@ impl Queries {
 
     /// As [`Queries::bounds`], in the calling thread.
     pub(super) fn bounds_now(&self, partition: u32) -> Result<Range<u64>, ReadError> {
-        let asked = self.client.fetch_watermarks(&self.options.topic, partition as i32, QUERY_LIMIT);
-        let (start, end) = asked.map_err(|error| unavailable(partition, "its bounds", &error))?;
+        let asked = self.client()?.fetch_watermarks(&self.options.topic, partition as i32, QUERY_LIMIT);
+        let (start, end) = asked.map_err(|error| self.unavailable(partition, "its bounds", &error))?;
         match (u64::try_from(start), u64::try_from(end)) {
             (Ok(start), Ok(end)) if start <= end => Ok(start..end),
             _ => Err(ReadError::Unavailable(format!("partition {partition}: the broker says bounds {start}..{end}"))),
@@ -63,10 +86,10 @@ impl Queries {
     fn offset_at_now(&self, partition: u32, time: Micros) -> Result<Option<u64>, ReadError> {
         // Kafka has milliseconds, and its own meanings for negative ones.
         let time_ms = time.max(0).div_ceil_ms();
-        let failed = |error| unavailable(partition, "the offset of a time", &error);
+        let failed = |error| self.unavailable(partition, "the offset of a time", &error);
         let mut asked = TopicPartitionList::with_capacity(1);
         asked.add_partition_offset(&self.options.topic, partition as i32, Offset::Offset(time_ms)).map_err(failed)?;
-        let answered = self.client.offsets_for_times(asked, QUERY_LIMIT).map_err(failed)?;
+        let answered = self.client()?.offsets_for_times(asked, QUERY_LIMIT).map_err(failed)?;
         let elements = answered.elements();
         let Some(answer) = elements.first() else { return Ok(None) };
         answer.error().map_err(failed)?;
@@ -83,29 +106,34 @@ impl Queries {
 
     fn record_at_now(&self, partition: u32, offset: u64) -> Result<Option<Record>, ReadError> {
         let Ok(at) = i64::try_from(offset) else { return Ok(None) };
-        let mut probe = lock(&self.probe);
-        let consumer = match probe.take() {
-            Some(consumer) => consumer,
-            None => self.new_probe()?,
-        };
-        let answer = read_one(&consumer, &self.options.topic, partition, at);
-        let found = match answer {
-            Answer::Record(record) => Some(record),
-            Answer::None => None,
+        let _alone = lock(&self.reading);
+        match read_one(self.client()?.as_ref(), &self.options.topic, partition, at) {
+            Answer::Record(record) => Ok(Some(record)),
+            Answer::None => Ok(None),
             // A position out of range is told without its partition and may be an echo: the bounds decide.
-            Answer::Reset if !self.bounds_now(partition)?.contains(&offset) => None,
-            Answer::Reset => return Err(unanswered(partition, offset, "the offset was refused")),
-            // The consumer goes too: its answer would come into the next question.
-            Answer::Failed(words) => return Err(unanswered(partition, offset, &words)),
-        };
-        *probe = Some(consumer);
-        Ok(found)
+            Answer::Reset if !self.bounds_now(partition)?.contains(&offset) => Ok(None),
+            Answer::Reset => {
+                self.renew();
+                Err(unanswered(partition, offset, "the offset was refused"))
+            }
+            Answer::Denied(code) => {
+                self.renew();
+                Err(unanswered(partition, offset, &rights::on_topic(&self.options, "Read", code)))
+            }
+            Answer::Failed(words) => {
+                self.renew();
+                Err(unanswered(partition, offset, &words))
+            }
+        }
     }
 
-    fn new_probe(&self) -> Result<Client<Probe>, ReadError> {
-        let probe = properties::probe(&self.options, &self.name).create_with_context(Context::default());
-        let probe = probe.map_err(|error| ReadError::Unavailable(words(&error)))?;
-        Ok(Client::new(probe, &self.closing))
+    fn unavailable(&self, partition: u32, what: &str, error: &KafkaError) -> ReadError {
+        self.let_it_tell();
+        let words = match error.rdkafka_error_code() {
+            Some(code) if rights::is_missing(code) => rights::on_topic(&self.options, "Describe", code),
+            _ => words(error),
+        };
+        ReadError::Unavailable(format!("partition {partition}: {what} can't be read: {words}"))
     }
 
     async fn blocking<T: Send + 'static>(
@@ -124,10 +152,11 @@ enum Answer {
     Record(Record),
     None,
     Reset,
+    Denied(RDKafkaErrorCode),
     Failed(String),
 }
 
-fn read_one(consumer: &Probe, topic: &str, partition: u32, offset: i64) -> Answer {
+fn read_one(consumer: &Asking, topic: &str, partition: u32, offset: i64) -> Answer {
     let mut place = TopicPartitionList::with_capacity(1);
     let assigned = place
         .add_partition_offset(topic, partition as i32, Offset::Offset(offset))
@@ -142,7 +171,7 @@ fn read_one(consumer: &Probe, topic: &str, partition: u32, offset: i64) -> Answe
     }
 }
 
-fn wait_for(consumer: &Probe, partition: i32, offset: i64) -> Answer {
+fn wait_for(consumer: &Asking, partition: i32, offset: i64) -> Answer {
     let until = Instant::now() + QUERY_LIMIT;
     let mut trouble = String::from("no answer in time");
     loop {
@@ -159,6 +188,9 @@ fn wait_for(consumer: &Probe, partition: i32, offset: i64) -> Answer {
             Some(Err(KafkaError::PartitionEOF(_))) => {}
             Some(Err(error)) => match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => return Answer::Reset,
+                // It is told once. Of the group this client only has the name.
+                Some(code @ RDKafkaErrorCode::TopicAuthorizationFailed) => return Answer::Denied(code),
+                Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {}
                 _ => trouble = words(&error),
             },
         }
@@ -178,8 +210,4 @@ impl CeilMs for Micros {
 
 fn unanswered(partition: u32, offset: u64, words: &str) -> ReadError {
     ReadError::Unavailable(format!("partition {partition}: the record at {offset} can't be read: {words}"))
-}
-
-fn unavailable(partition: u32, what: &str, error: &KafkaError) -> ReadError {
-    ReadError::Unavailable(format!("partition {partition}: {what} can't be read: {}", words(error)))
 }

@@ -15,12 +15,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-/// Between two errors, and between two looks at what is in doubt: nobody is to be kept busy by what does not pass.
+/// Between two errors: nobody is to be kept busy by what does not pass.
 const ERROR_PAUSE: Duration = Duration::from_millis(200);
-/// An end that was said too low is put right after nothing came for so long.
-const BEHIND_QUIET: Duration = Duration::from_millis(500);
-/// After nothing came for so long, brokers are asked whether they are there.
-const LOOK_QUIET: Duration = Duration::from_secs(5);
 /// A batch that is broken each time it is fetched is broken where it is stored.
 const BROKEN_MAX: u32 = 3;
 /// Groups of readers without a name: librdkafka wants one, nobody joins it.
@@ -40,9 +36,6 @@ pub(super) struct Reader {
     places: Places,
     /// Kept here, so that a `next` that is dropped while it waits loses no work.
     look: Option<Look>,
-    look_after: Instant,
-    refetched_at: Option<Instant>,
-    quiet_since: Instant,
     errors: VecDeque<ReadError>,
     error_after: Instant,
     /// In a row, without a record between them.
@@ -62,10 +55,9 @@ impl Reader {
     pub(super) fn new(shared: Arc<Shared>, name: Option<&str>) -> Result<Self, ReadError> {
         let closed = shared.closed.subscribe();
         let (options, group, closing) = (shared.options.clone(), name.unwrap_or(BYSTANDER), shared.closing.clone());
-        let fetcher = Fetcher::new(&options, group, &closing)?;
-        let membership = name.map(|name| Membership::join(&options, name, &closing)).transpose()?;
-        let queries = Queries::new(options, group, fetcher.share(), &closing);
-        let now = Instant::now();
+        let fetcher = Fetcher::new(options.clone(), group, &closing)?;
+        let membership = name.map(|name| Membership::join(options.clone(), name, &closing)).transpose()?;
+        let queries = Queries::new(options, group, &closing);
         Ok(Self {
             shared,
             closed,
@@ -76,11 +68,8 @@ impl Reader {
             queries,
             places: Places::default(),
             look: None,
-            look_after: now,
-            refetched_at: None,
-            quiet_since: now,
             errors: VecDeque::new(),
-            error_after: now,
+            error_after: Instant::now(),
             broken: 0,
         })
     }
@@ -163,7 +152,7 @@ impl Reader {
     }
 
     fn doubt(&mut self, words: Option<String>, broken: bool) {
-        self.places.doubt_all();
+        self.places.doubt_all(Instant::now());
         if !broken {
             return words.into_iter().for_each(|words| self.trouble(words));
         }
@@ -179,29 +168,17 @@ impl Reader {
     // ---- Looking at bounds ----
 
     fn look_at(&self) -> Option<Instant> {
-        if self.look.is_some() || self.places.is_empty() {
-            return None;
-        }
-        let at = if self.places.is_doubtful() {
-            self.look_after
-        } else if self.places.is_behind() {
-            // The fetch that was begun anew needs its time.
-            (self.quiet_since + BEHIND_QUIET).max(self.refetched_at.map_or(self.look_after, |at| at + LOOK_QUIET))
-        } else {
-            self.quiet_since + LOOK_QUIET
-        };
-        Some(at.max(self.look_after))
+        if self.look.is_some() { None } else { self.places.look_at() }
     }
 
     fn begin_look(&mut self, now: Instant) {
-        let quiet = now >= self.quiet_since + BEHIND_QUIET;
-        let asked = self.places.to_ask(quiet);
+        let asked = self.places.to_ask(now);
         let queries = self.queries.clone();
         self.look = Some(tokio::task::spawn_blocking(move || {
             let mut answers = Vec::new();
             for asked in asked {
                 let answer = queries.bounds_now(asked.partition);
-                // A broker that does not answer one won't answer the next.
+                // A broker that does not answer one may not answer the next: they are due at the next look.
                 let unanswered = answer.is_err();
                 answers.push((asked, answer));
                 if unanswered {
@@ -214,22 +191,20 @@ impl Reader {
 
     fn looked(&mut self, answers: Vec<(Asked, Result<Range<u64>, ReadError>)>) {
         let now = Instant::now();
-        self.look_after = now + ERROR_PAUSE;
-        self.quiet_since = now;
         for (asked, answer) in answers {
             let partition = asked.partition;
             let bounds = match answer {
                 Ok(bounds) => bounds,
-                Err(ReadError::Unavailable(words)) => {
-                    self.trouble(words);
-                    continue;
-                }
                 Err(error) => {
-                    self.errors.push_back(error);
+                    self.places.unanswered(asked, now);
+                    match error {
+                        ReadError::Unavailable(words) => self.trouble(words),
+                        error => self.errors.push_back(error),
+                    }
                     continue;
                 }
             };
-            match self.places.verify(asked, &bounds) {
+            match self.places.verify(asked, &bounds, now) {
                 Verdict::Leave => {}
                 Verdict::OutOfRange { offset } => {
                     self.fetcher.stop(partition);
@@ -239,9 +214,8 @@ impl Reader {
                 }
                 Verdict::Fetch { offset } => {
                     telemetry::refetch();
-                    self.refetched_at = Some(now);
                     if let Err(error) = self.fetcher.start(partition, offset) {
-                        self.places.doubt_all();
+                        self.places.doubt_all(now);
                         self.trouble(error.to_string());
                     }
                 }
@@ -270,8 +244,7 @@ impl Reader {
         match fetched {
             Fetched::Entry(entry) => self.record(entry),
             Fetched::End(partition) => {
-                let end = self.places.end(partition)?;
-                self.quiet_since = Instant::now();
+                let end = self.places.end(partition, Instant::now())?;
                 Some(Next::CaughtUp { partition, end })
             }
             Fetched::Doubt { words, broken } => {
@@ -287,10 +260,9 @@ impl Reader {
     }
 
     fn record(&mut self, entry: Entry) -> Option<Next> {
-        if !self.held.contains(&entry.partition) || !self.places.record(entry.partition, entry.offset) {
+        if !self.held.contains(&entry.partition) || !self.places.record(entry.partition, entry.offset, Instant::now()) {
             return None;
         }
-        self.quiet_since = Instant::now();
         self.broken = 0;
         Some(Next::Record(entry))
     }
@@ -341,8 +313,7 @@ impl crate::Reader for Reader {
             return Err(ReadError::OutOfRange { partition, offset, start, end });
         }
         self.fetcher.start(partition, offset)?;
-        self.places.seek(partition, offset, end);
-        self.quiet_since = Instant::now();
+        self.places.seek(partition, offset, end, Instant::now());
         forget(&mut self.errors, partition);
         Ok(())
     }
@@ -350,7 +321,7 @@ impl crate::Reader for Reader {
     async fn bounds(&mut self, partition: u32) -> Result<Range<u64>, ReadError> {
         self.known(partition)?;
         let bounds = self.queries.bounds(partition).await?;
-        self.places.saw_end(partition, bounds.end);
+        self.places.saw_end(partition, bounds.end, Instant::now());
         Ok(bounds)
     }
 

@@ -170,3 +170,38 @@ async fn a_topic_that_is_deleted_makes_reading_unavailable_in_words_and_appends_
     let appended = soon(log.writer().append(0, record("b"))).await;
     assert!(matches!(&appended, Err(AppendError::Unknown(_) | AppendError::Full(_))), "{appended:?}");
 }
+
+/// Where the broker keeps a partition's first segment.
+fn segment(broker: &Broker, topic: &str) -> std::path::PathBuf {
+    let said = broker.expect_tool("org.apache.kafka.tools.LogDirsCommand", &["--describe", "--topic-list", topic], "");
+    let dir = said.split("\"logDir\":\"").nth(1).unwrap().split('"').next().unwrap();
+    std::path::Path::new(dir).join(format!("{topic}-0")).join("00000000000000000000.log")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_broken_on_the_brokers_disk_is_never_passed_over() {
+    let broker = Broker::start();
+    let (options, log) = open_on(&broker, 1).await;
+    append(&log, 0, &["first", "second", "third"]).await;
+    let path = segment(&broker, &options.topic);
+    let content = std::fs::read(&path).unwrap();
+    let at = content.windows(6).position(|bytes| bytes == b"second").unwrap() as u64;
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"5econd", at).unwrap();
+    let mut reader = reader_at(&log, None, 0, 0).await;
+    let (mut read, mut passing) = (Vec::new(), 0);
+    let words = soon(async {
+        loop {
+            match reader.next().await {
+                Ok(Next::Record(entry)) => read.push(text(&entry).to_owned()),
+                Err(ReadError::Unavailable(_)) => passing += 1,
+                Err(ReadError::Corrupt(words)) => return words,
+                other => panic!("{other:?}"),
+            }
+        }
+    })
+    .await;
+    assert!(words.contains("CRC") && words.contains("offset 1"), "{words}");
+    assert_eq!(read, ["first"], "nor is anything after it read");
+    assert!(passing > 0, "what a network broke may come whole the next time");
+}
