@@ -13,8 +13,10 @@ mod durability;
 mod faults;
 mod harness;
 mod kafka;
+mod kafka_secured;
 mod making;
 mod model;
+mod warnings;
 
 /// One module of tests a kind of log, the same ones for each.
 macro_rules! conform {

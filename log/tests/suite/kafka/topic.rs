@@ -1,16 +1,12 @@
 //! Topics: how they are made, which are refused, which are warned of.
 use super::{admin, make, open_on};
 use crate::harness::{Kafka, append, soon, texts_from};
+use crate::warnings::Warnings;
 use log::kafka::{OpenError, Options, open, open_existing};
 use rdkafka::admin::{AdminOptions, ResourceSpecifier};
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
 use testbed::kafka::Broker;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
 
 async fn refusal(options: &Options) -> String {
     match open(options.clone()).await {
@@ -96,34 +92,6 @@ async fn another_number_of_partitions_is_refused() {
     assert!(words.contains("has 4 partitions") && words.contains("kafka.partitions = 4"), "{words}");
 }
 
-/// Keeps the words of warnings.
-#[derive(Clone, Default)]
-struct Warnings(Arc<Mutex<Vec<String>>>);
-
-impl Subscriber for Warnings {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() == Level::WARN
-    }
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, event: &Event<'_>) {
-        struct Message<'a>(&'a Warnings);
-        impl Visit for Message<'_> {
-            fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-                if field.name() == "message" {
-                    self.0.0.lock().unwrap().push(format!("{value:?}"));
-                }
-            }
-        }
-        event.record(&mut Message(self));
-    }
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
 #[tokio::test]
 async fn a_topic_that_risks_events_is_warned_of_and_used() {
     let options = Kafka::options(Broker::shared(), 1);
@@ -137,7 +105,7 @@ async fn a_topic_that_risks_events_is_warned_of_and_used() {
     let warnings = Warnings::default();
     let _guard = tracing::subscriber::set_default(warnings.clone());
     open(options).await.unwrap();
-    let said = warnings.0.lock().unwrap().clone();
+    let said = warnings.said();
     for (name, _) in &risky[1..] {
         assert!(
             said.iter().any(|words| words.contains(name) && words.contains("kafka-configs.sh")),
