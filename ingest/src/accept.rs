@@ -12,6 +12,7 @@
 use crate::Error;
 use crate::deadline_stream::{DeadlineStream, Deadlines, Turns};
 use crate::edge::Edge;
+use crate::instruments::{ACCEPT, CONNECTION, NO_DESCRIPTORS};
 use crate::limits::{
     ACCEPT_PAUSE, CUT_TIME_MAX, HEADER_BYTES_MAX, READ_BUFFER_BYTES_MAX, REFUSAL_TIME_MAX, REFUSALS_MAX,
 };
@@ -100,7 +101,7 @@ impl Acceptor {
                 drop(place);
             });
         } else {
-            self.edge.instruments.refused_because("connection");
+            self.edge.instruments.refused_because(CONNECTION);
         }
     }
 
@@ -110,7 +111,7 @@ impl Acceptor {
         if is_of_one_connection(&error) {
             return;
         }
-        self.edge.instruments.refused_because(if is_no_descriptors(&error) { "no-descriptors" } else { "accept" });
+        self.edge.instruments.refused_because(if is_no_descriptors(&error) { NO_DESCRIPTORS } else { ACCEPT });
         if !std::mem::replace(&mut self.wanting, true) {
             tracing::warn!(
                 %error,

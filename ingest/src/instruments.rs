@@ -5,6 +5,16 @@ use metrics::{Counter, Gauge, Histogram, Unit};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use std::time::Duration;
 
+const REQUESTS: &str = "playhead_ingest_requests_total";
+const REFUSED: &str = "playhead_ingest_refused_total";
+
+/// Why a connection was refused: there are `ingest.connections_max` already.
+pub const CONNECTION: &str = "connection";
+/// Why a connection was refused: the limit of open files.
+pub const NO_DESCRIPTORS: &str = "no-descriptors";
+/// Why a connection was refused: anything else that `accept(2)` says.
+pub const ACCEPT: &str = "accept";
+
 /// Handles of the edge's metrics; made once, since looking one up costs more than counting.
 pub struct Instruments {
     accepted: Counter,
@@ -23,6 +33,7 @@ impl Instruments {
     /// Describes all metrics and makes the handles, in the recorder that is installed now.
     pub fn new() -> Self {
         describe();
+        begin_at_zero();
         Instruments {
             accepted: counter!("playhead_ingest_events_total", "outcome" => "accepted"),
             rejected: counter!("playhead_ingest_events_total", "outcome" => "rejected"),
@@ -32,8 +43,8 @@ impl Instruments {
             batch_rows: histogram!("playhead_ingest_batch_rows"),
             batch_bytes: histogram!("playhead_ingest_batch_bytes"),
             append_seconds: histogram!("playhead_ingest_append_seconds"),
-            ok: counter!("playhead_ingest_requests_total", "status" => "200"),
-            no_content: counter!("playhead_ingest_requests_total", "status" => "204"),
+            ok: counter!(REQUESTS, "status" => "200"),
+            no_content: counter!(REQUESTS, "status" => "204"),
         }
     }
 
@@ -43,7 +54,7 @@ impl Instruments {
             StatusCode::OK => self.ok.increment(1),
             StatusCode::NO_CONTENT => self.no_content.increment(1),
             // Statuses come from `problem::Kind`: a closed set.
-            other => counter!("playhead_ingest_requests_total", "status" => other.as_str().to_owned()).increment(1),
+            other => counter!(REQUESTS, "status" => other.as_str().to_owned()).increment(1),
         }
         self.request_seconds.record(took.as_secs_f64());
     }
@@ -70,7 +81,7 @@ impl Instruments {
 
     /// A connection was refused.
     pub fn refused_because(&self, reason: &'static str) {
-        counter!("playhead_ingest_refused_total", "reason" => reason).increment(1);
+        counter!(REFUSED, "reason" => reason).increment(1);
     }
 
     /// A batch was encoded.
@@ -100,12 +111,30 @@ impl Drop for OpenConnection {
     }
 }
 
+/// Of what alerts go by: a counter that appears with its first value has not grown to Prometheus.
+fn begin_at_zero() {
+    let servers = [
+        Kind::BatchNotEncodable,
+        Kind::LogFull,
+        Kind::LogUnavailable,
+        Kind::AppendTimeout,
+        Kind::Overloaded,
+        Kind::Stopping,
+    ];
+    for kind in servers {
+        counter!(REQUESTS, "status" => kind.status().as_str().to_owned()).increment(0);
+    }
+    for reason in servers.map(Kind::name).into_iter().chain([CONNECTION, NO_DESCRIPTORS, ACCEPT]) {
+        counter!(REFUSED, "reason" => reason).increment(0);
+    }
+}
+
 fn describe() {
-    describe_counter!("playhead_ingest_requests_total", "Requests answered, by status");
+    describe_counter!(REQUESTS, "Requests answered, by status");
     describe_counter!("playhead_ingest_events_total", "Events acknowledged as durable, and events rejected");
     describe_counter!("playhead_ingest_body_bytes_total", Unit::Bytes, "Bytes of bodies as they came over the wire");
     describe_counter!(
-        "playhead_ingest_refused_total",
+        REFUSED,
         "Requests and connections refused, by the problem's name; no-descriptors: the limit of open files"
     );
     describe_gauge!("playhead_ingest_connections", "Open connections");

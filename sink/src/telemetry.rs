@@ -22,8 +22,12 @@ const WINDOWS_CUT: &str = "playhead_sink_dedup_windows_cut_total";
 const STOPPED: &str = "playhead_sink_partitions_stopped";
 const UPKEEP_STOPPED: &str = "playhead_sink_upkeep_stopped";
 
-/// Says what each metric is.
+/// Says what each metric is, and begins the counters at 0: a counter that appears with its first value has not grown to
+/// Prometheus.
 pub(crate) fn describe() {
+    for name in [ROWS, DUPLICATES, DEAD_LETTERS, ASSIGNMENTS, REVOCATIONS, SUPERSEDED, WINDOWS_CUT] {
+        counter!(name).increment(0);
+    }
     describe_counter!(ROWS, "Rows committed to events");
     describe_counter!(DUPLICATES, "Rows dropped because their id was among the previous rows of the dedup window");
     describe_counter!(DEAD_LETTERS, "Rows and records that could not be decoded, committed to dead_letters");

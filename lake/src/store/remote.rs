@@ -85,9 +85,7 @@ fn measure(operation: &'static str, started: Instant, error: Option<&Error>) {
     };
     metrics::histogram!("playhead_lake_request_seconds", "operation" => operation)
         .record(started.elapsed().as_secs_f64());
-    if !answered {
-        metrics::counter!("playhead_lake_request_failures_total", "operation" => operation).increment(1);
-    }
+    metrics::counter!("playhead_lake_request_failures_total", "operation" => operation).increment(u64::from(!answered));
 }
 
 async fn measured<T>(operation: &'static str, request: impl Future<Output = Result<T>>) -> Result<T> {

@@ -8,7 +8,18 @@ const REBALANCES: &str = "playhead_kafka_rebalances_total";
 const COMMIT_ERRORS: &str = "playhead_kafka_commit_errors_total";
 const REFETCHES: &str = "playhead_kafka_refetches_total";
 
+/// Says what each metric is, and begins at 0 what counts trouble: a counter that appears with its first value has not
+/// grown to Prometheus.
 pub(super) fn describe() {
+    for kind in ["full", "unknown", "too_large"] {
+        counter!(APPEND_ERRORS, "kind" => kind).increment(0);
+    }
+    for kind in ["out_of_range", "unavailable", "corrupt"] {
+        counter!(READ_ERRORS, "kind" => kind).increment(0);
+    }
+    for name in [COMMIT_ERRORS, REFETCHES] {
+        counter!(name).increment(0);
+    }
     describe_counter!(APPEND_ERRORS, "Records that Kafka did not acknowledge, by kind: full, unknown, too_large");
     describe_counter!(PRODUCERS, "Producers made: one, and one more after each fatal error");
     describe_counter!(READ_ERRORS, "Errors that readers were told of, by kind: out_of_range, unavailable, corrupt");

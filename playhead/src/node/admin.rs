@@ -3,6 +3,7 @@
 //! Without keys, so on loopback by default; not for players. An embedded log is served for `tail` and `audit`, since one
 //! process owns its directory: to callers on this machine only, wherever the server listens, and to a few at a time.
 use super::Readiness;
+use super::metrics::Exposition;
 use crate::log_source::{self, Batch};
 use axum::extract::{ConnectInfo, Path, Query, Request};
 use axum::http::{StatusCode, header};
@@ -10,7 +11,6 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Json};
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub struct State {
     /// Of the roles.
     pub readiness: Arc<Readiness>,
     /// The metrics.
-    pub exposition: Option<PrometheusHandle>,
+    pub exposition: Option<Exposition>,
     /// The embedded log: in Kafka everybody reads for himself.
     pub log: Option<OwnedLog>,
 }
@@ -90,11 +90,14 @@ async fn ready(axum::extract::State(state): axum::extract::State<State>) -> Resp
 }
 
 async fn metrics(axum::extract::State(state): axum::extract::State<State>) -> Response {
-    match state.exposition {
-        Some(handle) => {
-            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], handle.render()).into_response()
+    let Some(exposition) = state.exposition else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "metrics recorder is not installed\n").into_response();
+    };
+    match tokio::task::spawn_blocking(move || exposition.render()).await {
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
+        Err(error) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("metrics can't be rendered: {error}\n")).into_response()
         }
-        None => (StatusCode::SERVICE_UNAVAILABLE, "metrics recorder is not installed\n").into_response(),
     }
 }
 

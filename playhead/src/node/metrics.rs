@@ -1,5 +1,7 @@
-//! Prometheus metrics of the whole process: one recorder, rendered by the admin server.
+//! Prometheus metrics of the whole process: one recorder, rendered by the admin server. What the kernel says of the
+//! process (descriptors, memory, processor time) is read at each scrape, under the names that all Prometheus clients use.
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_process::Collector;
 use std::sync::OnceLock;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -15,26 +17,44 @@ const BYTES: [f64; 10] =
 /// How often the recorder folds its histograms, which bounds what it holds between scrapes.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
-static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+/// What `/metrics` shows.
+#[derive(Clone)]
+pub struct Exposition {
+    recorder: PrometheusHandle,
+    process: Collector,
+}
 
-/// The process's recorder; installed at the first call. `None`: another recorder is in place.
-pub fn install(stop: CancellationToken) -> Option<PrometheusHandle> {
-    let handle =
-        RECORDER.get_or_init(|| build().inspect_err(|error| tracing::error!(%error, "no metrics")).ok()).clone()?;
-    let upkept = handle.clone();
+impl Exposition {
+    /// All metrics in Prometheus' text format. Reads `/proc`, one entry for each open descriptor: some ms with many.
+    pub fn render(&self) -> String {
+        self.process.collect();
+        self.recorder.render()
+    }
+}
+
+static INSTALLED: OnceLock<Option<Exposition>> = OnceLock::new();
+
+/// The process's metrics; their recorder is installed at the first call. `None`: another recorder is in place.
+pub fn install(stop: CancellationToken) -> Option<Exposition> {
+    let exposition =
+        INSTALLED.get_or_init(|| build().inspect_err(|error| tracing::error!(%error, "no metrics")).ok()).clone()?;
+    let upkept = exposition.recorder.clone();
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(UPKEEP_EVERY);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             upkept.run_upkeep();
         }
     });
-    Some(handle)
+    Some(exposition)
 }
 
-fn build() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildError> {
-    PrometheusBuilder::new()
+fn build() -> Result<Exposition, metrics_exporter_prometheus::BuildError> {
+    let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
         .set_buckets_for_metric(Matcher::Suffix("_rows".into()), &ROWS)?
         .set_buckets_for_metric(Matcher::Suffix("_bytes".into()), &BYTES)?
-        .install_recorder()
+        .install_recorder()?;
+    let process = Collector::default();
+    process.describe();
+    Ok(Exposition { recorder, process })
 }

@@ -46,6 +46,16 @@ fn one_event_posted_is_seen_by_tail_status_and_audit_while_the_node_runs() {
     let (_, metrics) = node.admin("/metrics");
     assert!(metrics.contains("playhead_ingest_events_total"), "{metrics}");
     assert!(metrics.contains("playhead_sink_rows_total"), "{metrics}");
+    assert!(metrics.contains("\nplayhead_ready{role=\"sink\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("\nplayhead_ingest_refused_total{reason=\"log-full\"} 0\n"), "{metrics}");
+    assert!(metrics.contains("\nplayhead_sink_dedup_windows_cut_total 0\n"), "{metrics}");
+    let process = |name: &str| -> f64 {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
+    };
+    assert!(process("process_resident_memory_bytes") > 1e6);
+    assert!((1.0..process("process_max_fds")).contains(&process("process_open_fds")));
+    assert!(process("process_cpu_seconds_total") >= 0.0);
     node.stop();
     let (_, status) = result(&playhead(&data).args(["status", "--json"]).output().unwrap());
     assert_eq!(status["running"], false);
