@@ -94,6 +94,7 @@ pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) -> R
     let address = parts.listener.local_addr().map_err(|error| Error::Listener(error.to_string()))?;
     config.check(address).map_err(Error::Config)?;
     let instruments = Arc::new(Instruments::new());
+    parts.writer.warm_up();
     let stall = (Duration::from_millis(config.append_timeout_ms) / 2).max(limits::STALL_TIME_MIN);
     let readiness = Arc::new(Readiness::begin(parts.report, parts.writer.partitions(), stall));
     let (partitions, mut workers) = start_workers(&config, &parts.writer, &instruments, &readiness);

@@ -100,9 +100,7 @@ pub fn check(options: &Options) -> Result<(), String> {
 
 /// Connects, makes the topic if it is not there, and checks its settings.
 pub async fn open(options: Options) -> Result<Arc<dyn crate::Log>, OpenError> {
-    let log = start(options, connect::Absent::Make).await?;
-    log.shared.producer.warm_up();
-    Ok(log)
+    Ok(start(options, connect::Absent::Make).await?)
 }
 
 /// The same for commands that only look: a topic that is not there is refused, not made.

@@ -118,6 +118,8 @@ pub trait Writer: Send + Sync {
     fn partitions(&self) -> u32;
     /// What an acknowledgement means here.
     fn ack(&self) -> Ack;
+    /// Makes what the first append would wait for. What fails now is said by that append.
+    fn warm_up(&self) {}
     /// Appends; durable when it returns `Ok`.
     async fn append(&self, partition: u32, record: Record) -> Result<u64, AppendError>;
 }

@@ -81,6 +81,8 @@ impl ConsumerContext for Context {}
 /// A connection that fails is an error to librdkafka, but it tries again: what that means is said where it is met.
 pub(super) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
     match level {
+        // Positions are in the tables; a rebalance makes commits to the group fail as a matter of course.
+        _ if facility == "COMMITFAIL" => tracing::debug!(target: "librdkafka", facility, "{line}"),
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
             tracing::error!(target: "librdkafka", facility, "{line}");
         }

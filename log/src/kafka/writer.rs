@@ -34,6 +34,11 @@ impl crate::Writer for Writer {
         Ack::Kafka
     }
 
+    /// The producer: a process that appends nothing has none, and needs no right to write.
+    fn warm_up(&self) {
+        self.shared.producer.warm_up();
+    }
+
     async fn append(&self, partition: u32, record: Record) -> Result<u64, AppendError> {
         let appended = self.try_append(partition, &record).await;
         match &appended {

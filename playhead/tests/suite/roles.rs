@@ -123,6 +123,9 @@ fn what_an_edge_takes_a_sink_brings_to_the_lake_and_everyone_can_look() {
     let ids = post(&ingest);
     let report = place.assert_exact(&ids);
     assert_eq!((&report["rows"], &report["pending"]), (&SESSIONS.into(), &0.into()), "{report}");
+    // A sink appends nothing: it makes no producer, which would want a right to write.
+    let producers = [&ingest, &sink].map(|node| node.metric("playhead_kafka_producers_total"));
+    assert_eq!(producers, [1.0, 0.0]);
 
     let status = place.status();
     assert_eq!((&status["running"], &status["ready"]), (&Value::Null, &Value::Null), "{status}");
