@@ -15,5 +15,6 @@ mod node;
 mod process;
 mod roles;
 mod rounds;
+mod secured;
 mod steady;
 mod topic_made_anew;
