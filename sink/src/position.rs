@@ -166,6 +166,15 @@ pub(crate) fn lost(next: u64, end: u64) -> String {
     format!("the lake has the former log below offset {next}; what it held from {next} on never reached the lake")
 }
 
+/// Why a partition stops that the log was not made with.
+pub(crate) fn grown(made_with: u32) -> String {
+    format!(
+        "the log has grown beyond the {made_with} partitions that it and the tables were made with: by another number \
+         retries of a session go to other partitions and are not recognised. Nothing is read from it; the others go on \
+         until the next start. Use a new log and new tables"
+    )
+}
+
 /// Why a partition stops whose log ends below what the tables hold. `lost`: see [`lost`].
 pub(crate) fn cut_off(last: u64, end: u64, lost: &str) -> String {
     format!(

@@ -3,7 +3,7 @@ use super::Sink;
 use super::identity::Recognised;
 use super::waiting::within;
 use crate::partition::{DeadCommitted, Partition};
-use crate::position::{Committed, Known, Resume, resume};
+use crate::position::{Committed, Known, Resume, grown, resume};
 use crate::watch::{LOG, STORE, watched};
 use crate::{Error, telemetry};
 use event::dedup::Window;
@@ -27,8 +27,13 @@ impl Sink {
                 Err(error) => self.wait_for_lake(error).await?,
             }
         }
+        let made_with = self.log.writer().partitions();
         for partition in partitions {
-            self.resume(*partition).await?;
+            if *partition < made_with {
+                self.resume(*partition).await?;
+            } else {
+                self.refuse(*partition, made_with);
+            }
         }
         // It was the tables' time, not the log's.
         self.heard();
@@ -74,6 +79,15 @@ impl Sink {
         telemetry::position(number, last);
         // The record that is compared on the way there is gone already.
         if from > last { self.release(number, last + 1).await } else { Ok(()) }
+    }
+
+    /// The log was given more partitions than it was made with, while it is read. Nothing is asked of one: who opened the
+    /// log knows of no such partition.
+    fn refuse(&mut self, number: u32, made_with: u32) {
+        let (names, window) = (self.tables.names(number), Window::new(self.tables.dedup_rows));
+        let partition = Partition::new(names, None, None, window, 0, self.log.is_gapless());
+        self.partitions.insert(number, partition);
+        self.mark_stopped(number, grown(made_with));
     }
 
     /// What the tables say of a partition.

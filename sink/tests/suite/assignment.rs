@@ -118,3 +118,20 @@ async fn a_commit_that_is_under_way_ends_before_its_partition_is_given_up_and_no
     running.stop().await;
     assert_eq!(harness.places().await, [(0, 0, 0, 1), (1, 0, 0, 3)]);
 }
+
+/// As Kafka's tools let an operator do while the log is read.
+#[tokio::test]
+async fn a_partition_that_the_log_was_not_made_with_stops_in_words_and_the_others_go_on() {
+    let mut harness = Harness::new(1);
+    harness.config.flush_rows = 1;
+    let group = Group::over(&harness);
+    let running = harness.start_on(group.clone());
+    group.order(Next::Assigned(vec![1])).await;
+    let words = running.ready().unwrap_err();
+    assert!(words.contains("partition 1 stopped") && words.contains("grown beyond the 1 partitions"), "{words}");
+    harness.produce(0, &[1]).await;
+    harness.committed(0, 0).await;
+    assert_eq!(running.ready(), Err(words));
+    running.stop().await;
+    assert_eq!(harness.ids().await, [1]);
+}
