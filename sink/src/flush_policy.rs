@@ -120,6 +120,7 @@ mod tests {
         let waiting = Waiting { records_since: Some(now), ..rows(1, 1, late) };
         assert_eq!(policy().due(&waiting, late), Due::At(now + AGE * 10));
     }
+
     #[test]
     fn a_flush_comes_a_little_early_and_never_late() {
         let now = Instant::now();

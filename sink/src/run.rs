@@ -72,6 +72,7 @@ struct Sink {
     policy: FlushPolicy,
     timing: Timing,
     bounds: TimeBounds,
+    shutdown: CancellationToken,
     clock: Arc<dyn Clock>,
     readiness: Readiness,
     backoff: Backoff,
@@ -131,6 +132,7 @@ impl Sink {
             policy,
             timing,
             bounds,
+            shutdown: shutdown.clone(),
             superseded: Backoff::new(seed.rotate_left(32)),
             clock,
             readiness,
@@ -169,7 +171,7 @@ impl Sink {
             let wake = at.into_iter().chain(self.drain_wakes_at()).min();
             tokio::select! {
                 biased;
-                () = shutdown.cancelled(), if self.drain.is_none() => self.begin_drain().await?,
+                () = shutdown.cancelled(), if !self.drains() => self.begin_drain().await?,
                 Some(ended) = upkeep.join_next() => match ended {
                     Ok(ended) => ended?,
                     Err(error) => {

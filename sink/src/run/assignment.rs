@@ -1,7 +1,6 @@
 //! Taking partitions up, stopping them, giving them back: the shell around [`crate::position`].
 use super::Sink;
 use super::identity::Recognised;
-use super::waiting::within;
 use crate::partition::{DeadCommitted, Partition};
 use crate::position::{Committed, Known, Resume, grown, resume};
 use crate::watch::{LOG, STORE, watched};
@@ -204,10 +203,10 @@ impl Sink {
     /// further back, to D, but may be cut short: held back for it, a full disk would refuse events for the sake of
     /// duplicates that are found again when their date is sealed.
     pub(super) async fn release(&mut self, partition: u32, offset: u64) -> Result<(), Error> {
-        let until = self.patience();
+        let limit = self.limit();
         let released = self.reader.release(partition, offset);
         let released = watched(&mut self.readiness, "a release", LOG, self.timing.slow, released);
-        match within(until, released).await {
+        match limit.of(released).await {
             Some(Ok(())) => {
                 self.heard();
                 self.recovered();

@@ -1,6 +1,5 @@
 //! Flushing: seals what waits, brings it into the tables, takes the new ground.
 use super::Sink;
-use super::waiting::within;
 use crate::buffer::Buffer;
 use crate::flush::{Flush, FlushCommit};
 use crate::watch::{LOG, STORE, watched};
@@ -67,24 +66,34 @@ impl Sink {
         }
         // Only now, since the log may keep them waiting.
         self.lags.update(&self.partitions);
+        let mut answers = true;
         for step in &flush.moves {
             let Some(partition) = self.partitions.get(&step.partition) else { continue };
             self.release(step.partition, partition.settled_to().max(step.to.last + 1)).await?;
-            self.look_at_end(step.partition).await;
+            // A log that does not answer would be waited for as often as there are partitions.
+            answers = answers && self.look_at_end(step.partition).await;
         }
         self.recovered();
         Ok(())
     }
 
-    /// Where the log ends now, for the lag alone: not known is no trouble.
-    async fn look_at_end(&mut self, number: u32) {
-        let until = self.patience();
+    /// Where the log ends now, for the lag alone: not known is no trouble. False: the log did not answer.
+    async fn look_at_end(&mut self, number: u32) -> bool {
+        let limit = self.limit();
         let held = self.reader.bounds(number);
         let held = watched(&mut self.readiness, "a look at its bounds", LOG, self.timing.slow, held);
-        match (within(until, held).await, self.partitions.get_mut(&number)) {
-            (Some(Ok(held)), Some(partition)) => partition.see_end(held.end, self.clock.now()),
-            (Some(Err(error)), _) => tracing::debug!(partition = number, %error, "lag is not known now"),
-            _ => {}
+        match limit.of(held).await {
+            Some(Ok(held)) => {
+                if let Some(partition) = self.partitions.get_mut(&number) {
+                    partition.see_end(held.end, self.clock.now());
+                }
+                true
+            }
+            Some(Err(error)) => {
+                tracing::debug!(partition = number, %error, "lag is not known now");
+                false
+            }
+            None => false,
         }
     }
 }

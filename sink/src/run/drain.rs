@@ -6,7 +6,8 @@ use super::Sink;
 use crate::Error;
 use crate::partition::Partition;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 /// A sink that was told to stop before it was given any partition waits for them this long.
 const ASSIGNMENT_WAIT: Duration = Duration::from_secs(1);
@@ -21,13 +22,42 @@ pub(super) struct Drain {
     heard: Instant,
     /// When it gave up.
     gave_up: Option<Instant>,
+    /// The ends to read up to were asked for.
+    begun: bool,
+}
+
+/// How long a question to the log may take.
+pub(super) struct Limit {
+    until: Option<Instant>,
+    shutdown: CancellationToken,
+    silence: Duration,
+}
+
+impl Limit {
+    /// The work's outcome; `None`: it took too long, and was dropped.
+    pub(super) async fn of<T>(self, work: impl Future<Output = T>) -> Option<T> {
+        let passed = async {
+            if let Some(at) = self.until {
+                return sleep_until(at).await;
+            }
+            self.shutdown.cancelled().await;
+            sleep(self.silence).await;
+        };
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = passed => None,
+        }
+    }
 }
 
 impl Sink {
     /// From here on: read up to the end as it is now, flush, stop.
     pub(super) async fn begin_drain(&mut self) -> Result<(), Error> {
-        let now = Instant::now();
-        self.drain = Some(Drain { since: now, heard: now, gave_up: None });
+        self.heed_stop();
+        if let Some(drain) = &mut self.drain {
+            drain.begun = true;
+        }
         tracing::info!(topic = self.log.topic(), partitions = self.partitions.len(), "sink drains");
         for number in self.healthy() {
             let Some(held) = self.bounds(number).await? else { return Ok(()) };
@@ -39,9 +69,22 @@ impl Sink {
         Ok(())
     }
 
+    /// Told to stop, also while it waits for an answer: from here on the log has only so much time for that.
+    pub(super) fn heed_stop(&mut self) {
+        if self.shutdown.is_cancelled() {
+            let now = Instant::now();
+            self.drain.get_or_insert(Drain { since: now, heard: now, gave_up: None, begun: false });
+        }
+    }
+
+    /// True once the drain has begun.
+    pub(super) fn drains(&self) -> bool {
+        self.drain.is_some_and(|drain| drain.begun)
+    }
+
     pub(super) fn is_drained(&self) -> bool {
         let Some(drain) = &self.drain else { return false };
-        let given = self.assigned || drain.since.elapsed() >= ASSIGNMENT_WAIT;
+        let given = drain.begun && (self.assigned || drain.since.elapsed() >= ASSIGNMENT_WAIT);
         drain.gave_up.is_some() || given && self.partitions.values().all(Partition::is_drained)
     }
 
@@ -56,7 +99,13 @@ impl Sink {
         }
     }
 
-    /// Until when a question to the log may take; `None`: however long.
+    /// How long a question to the log may take.
+    pub(super) fn limit(&mut self) -> Limit {
+        self.heed_stop();
+        Limit { until: self.patience(), shutdown: self.shutdown.clone(), silence: self.timing.silence }
+    }
+
+    /// Until when a question to the log may take; `None`: however long, while nobody wants the sink to stop.
     pub(super) fn patience(&self) -> Option<Instant> {
         let drain = self.drain?;
         Some(match drain.gave_up {

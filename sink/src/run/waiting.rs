@@ -6,7 +6,7 @@ use crate::watch::{LOG, watched};
 use lake::table::Error as LakeError;
 use log::ReadError;
 use std::ops::Range;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// How a question to the log went.
 enum Asked<T> {
@@ -21,10 +21,10 @@ impl Sink {
     /// The log's bounds; `None`: the log is silent, and the sink gave up draining.
     pub(super) async fn bounds(&mut self, partition: u32) -> Result<Option<Range<u64>>, Error> {
         loop {
-            let until = self.patience();
+            let limit = self.limit();
             let asked = self.reader.bounds(partition);
             let asked = watched(&mut self.readiness, "a look at its bounds", LOG, self.timing.slow, asked);
-            let answer = within(until, asked).await;
+            let answer = limit.of(asked).await;
             match self.asked(answer).await? {
                 Asked::Answered(held) => return Ok(Some(held)),
                 Asked::Again => {}
@@ -36,10 +36,10 @@ impl Sink {
     /// The fingerprint of the record at an offset, or that there is none; the outer `None`: as for [`Self::bounds`].
     pub(super) async fn fingerprint(&mut self, partition: u32, offset: u64) -> Result<Option<Option<i64>>, Error> {
         loop {
-            let until = self.patience();
+            let limit = self.limit();
             let asked = self.reader.fingerprint_at(partition, offset);
             let asked = watched(&mut self.readiness, "a look at a record", LOG, self.timing.slow, asked);
-            let answer = within(until, asked).await;
+            let answer = limit.of(asked).await;
             match self.asked(answer).await? {
                 Asked::Answered(found) => return Ok(Some(found)),
                 Asked::Again => {}
@@ -51,10 +51,10 @@ impl Sink {
     /// Puts the reader at an offset. The inner error: the log does not have it. `None`: as for [`Self::bounds`].
     pub(super) async fn seek(&mut self, partition: u32, offset: u64) -> Result<Option<Result<(), ReadError>>, Error> {
         loop {
-            let until = self.patience();
+            let limit = self.limit();
             let asked = self.reader.seek(partition, offset);
             let asked = watched(&mut self.readiness, "a seek", LOG, self.timing.slow, asked);
-            let answer = match within(until, asked).await {
+            let answer = match limit.of(asked).await {
                 Some(Err(error @ ReadError::OutOfRange { .. })) => Some(Ok(Err(error))),
                 Some(sought) => Some(sought.map(Ok)),
                 None => None,
@@ -69,6 +69,7 @@ impl Sink {
 
     /// What comes of an answer. `None`: there was none in the time that a drain has.
     async fn asked<T>(&mut self, answer: Option<Result<T, ReadError>>) -> Result<Asked<T>, Error> {
+        self.heed_stop();
         match answer {
             Some(Ok(answer)) => {
                 self.heard();
@@ -105,7 +106,11 @@ impl Sink {
         tracing::warn!(%error, ?wait, "log can't be read now");
         self.readiness.trouble(format!("log can't be read now: {error}"));
         let until = Instant::now() + wait;
-        sleep_until(self.patience().map_or(until, |patience| patience.min(until))).await;
+        let pause = sleep_until(self.patience().map_or(until, |patience| patience.min(until)));
+        tokio::select! {
+            () = pause => {}
+            () = self.shutdown.cancelled(), if self.drain.is_none() => {}
+        }
         Ok(())
     }
 
@@ -115,13 +120,5 @@ impl Sink {
             self.backoff.reset();
             self.readiness.recovered();
         }
-    }
-}
-
-/// The work's outcome; `None`: it took too long, and was dropped.
-pub(super) async fn within<T>(until: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
-    match until {
-        Some(at) => timeout_at(at, work).await.ok(),
-        None => Some(work.await),
     }
 }

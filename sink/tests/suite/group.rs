@@ -17,6 +17,8 @@ pub enum Silence {
     Reads,
     /// `release`.
     Releases,
+    /// `fingerprint_at`.
+    Looks,
     /// All.
     All,
 }
@@ -196,7 +198,7 @@ impl Reader for Member {
         self.reader.offset_at(partition, time).await
     }
     async fn fingerprint_at(&mut self, partition: u32, offset: u64) -> Result<Option<i64>, ReadError> {
-        self.answer(Silence::All).await;
+        self.answer(Silence::Looks).await;
         let fails = {
             let mut state = self.state.lock().unwrap();
             let fails = state.looks_to_fail > 0;
