@@ -1,5 +1,5 @@
 //! The log in Apache Kafka: what it promises beside what every log does.
-use crate::harness::{Kafka, append, soon};
+use crate::harness::{Kafka, soon};
 use log::kafka::{Options, open};
 use log::{Log, Next, ReadError, Reader};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -90,9 +90,4 @@ async fn append_at_last(log: &Arc<dyn Log>, partition: u32, text: &str) -> u64 {
         }
     })
     .await
-}
-
-/// `count` records of partition 0.
-async fn fill(log: &Arc<dyn Log>, count: usize) {
-    append(log, 0, &vec!["x"; count]).await;
 }
