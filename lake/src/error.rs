@@ -59,6 +59,15 @@ impl Error {
     }
 }
 
+/// Where a machine's own credentials come from, when none are given.
+const METADATA_SERVICES: [&str; 2] = ["169.254.169.254", "metadata.google.internal"];
+
+/// Whether waiting is of no use: the store answered, and an operator has to act. A metadata service that doesn't answer
+/// is either not there (no credentials at all), or slow on a machine that has just started: that is waited out.
+pub(crate) fn is_refusal(reason: &str) -> bool {
+    advice(reason).is_some() && !METADATA_SERVICES.iter().any(|host| reason.contains(host))
+}
+
 /// What an operator can do about an answer of a store, by the store's words in `reason`: on some ways through
 /// delta-rs only the words are left of an error. `None`: nothing but wait.
 pub(crate) fn advice(reason: &str) -> Option<&'static str> {
@@ -66,7 +75,7 @@ pub(crate) fn advice(reason: &str) -> Option<&'static str> {
     if says(&["NoSuchBucket", "specified bucket does not exist", "ContainerNotFound", "bucket was not found"]) {
         return Some("make the bucket, or correct lake.url");
     }
-    if says(&["169.254.169.254", "metadata.google.internal"]) {
+    if METADATA_SERVICES.iter().any(|host| reason.contains(host)) {
         return Some("no credentials were given, and this machine has none of its own: set them in lake.options");
     }
     if says(&["RequestTimeTooSkewed"]) {
@@ -220,6 +229,8 @@ mod tests {
             assert!(reason.contains(advised), "{reason}");
         }
         assert_eq!(advice("Server returned non-2xx status code: 503 Service Unavailable: SlowDown"), None);
+        assert!(is_refusal("status code: 404 Not Found: <Code>NoSuchBucket</Code>"));
+        assert!(!is_refusal("error sending request for url (http://169.254.169.254/latest/api/token)"), "it may be slow");
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl Table {
 fn at_opening(place: &Place) -> impl FnOnce(Error) -> Error + use<> {
     let name = display_name(&place.url);
     move |error| match error {
-        Error::Unavailable(reason) if error::advice(&reason).is_some() => Error::incompatible(&name, reason),
+        Error::Unavailable(reason) if error::is_refusal(&reason) => Error::incompatible(&name, reason),
         error => error,
     }
 }
