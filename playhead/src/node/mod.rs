@@ -162,10 +162,13 @@ impl Node {
         if let Some(data) = self.announced {
             data.retract();
         }
-        edge.and(drained).and(closed.map_err(Error::CloseLog))?;
-        match stuck {
-            Some(reason) => Err(Error::Role(format!("stopped, but not everything accepted is in the lake: {reason}"))),
-            None => Ok(()),
+        let ended = edge.and(drained).and(closed.map_err(Error::CloseLog));
+        match (stuck, ended) {
+            (None, ended) => ended,
+            (Some(reason), ended) => {
+                let how = ended.err().map_or_else(|| "stopped".to_owned(), |error| error.to_string());
+                Err(Error::Role(format!("{how}, but not everything accepted is in the lake: {reason}")))
+            }
         }
     }
 }
