@@ -18,6 +18,8 @@
 //!                                                 rows, bytes, age
 //! ```
 //!
+//! A partition for which the log does not answer is put aside until it does (`aside.rs`): the others go on.
+//!
 //! Four rules hold it together:
 //! - **Positions come from the tables alone.** At every assignment, after every lost compare-and-swap and after every
 //!   offset error the tables are read again, and the log is checked against them (`position.rs`): a log that was made
@@ -38,6 +40,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+mod aside;
 mod backoff;
 mod buffer;
 mod date;
@@ -118,6 +121,9 @@ pub struct Timing {
     /// takes a second or two, and an object store's client gives up a try after about 30 s: what takes longer is no slow
     /// answer but none, and the log fills meanwhile.
     pub slow: Duration,
+    /// A partition for which the log fails to answer for so long is put aside, and the others go on; one question that
+    /// hangs has twice as long, which is more than a Kafka client gives it (5 s).
+    pub answer: Duration,
     /// A sink that drains gives up when the log is silent for so long. What it could not read is read at the next start.
     pub silence: Duration,
     /// How often the lag is told to its gauges.
@@ -129,6 +135,7 @@ impl Default for Timing {
         Timing {
             pace: Pace::default(),
             slow: Duration::from_secs(30),
+            answer: Duration::from_secs(5),
             silence: Duration::from_secs(5),
             lag: Duration::from_secs(1),
         }

@@ -34,7 +34,7 @@ pub(crate) enum Place {
     FeedLast,
     /// Its rows are new.
     Keep,
-    /// Nothing: the partition has stopped.
+    /// Nothing: the partition has stopped, or is put aside.
     Ignore,
     /// Stop the partition and say this.
     Stop(String),
@@ -44,6 +44,8 @@ pub(crate) enum Place {
 enum Phase {
     Rebuilding,
     Reading,
+    /// The log does not answer.
+    Aside,
     Stopped,
 }
 
@@ -122,7 +124,7 @@ impl Partition {
     /// What to do with the next record. Offsets never go back. Where the log has no gaps, one that is missing would be a
     /// hole in the table; where it has, no record stood at those that were passed over, unless the tables know of one.
     pub(crate) fn place(&mut self, entry: &Entry) -> Place {
-        if self.phase == Phase::Stopped {
+        if !self.is_read() {
             return Place::Ignore;
         }
         if entry.offset < self.next || entry.offset > self.next && self.gapless {
@@ -162,7 +164,7 @@ impl Partition {
     /// The log has nothing more below `end`: where it has gaps, the offsets up to there are no records. Words: why that
     /// can't be.
     pub(crate) fn caught_up(&mut self, end: u64) -> Option<String> {
-        if self.phase == Phase::Stopped {
+        if !self.is_read() {
             return None;
         }
         if !self.gapless && end > self.next {
@@ -272,6 +274,30 @@ impl Partition {
         self.forget();
     }
 
+    /// Throws away what waits, but not by what the log is recognised; nothing of this partition is read until it is taken
+    /// up anew. From `now` on, at the latest, it lags.
+    pub(crate) fn put_aside(&mut self, now: Micros) {
+        self.phase = Phase::Aside;
+        self.oldest.get_or_insert(now);
+        let Pending { last, trail, .. } = std::mem::take(&mut self.pending);
+        self.pending = Pending { last, trail, ..Pending::default() };
+    }
+
+    /// True while it is put aside.
+    pub(crate) fn is_aside(&self) -> bool {
+        self.phase == Phase::Aside
+    }
+
+    /// True while its records are taken.
+    pub(crate) fn is_read(&self) -> bool {
+        matches!(self.phase, Phase::Rebuilding | Phase::Reading)
+    }
+
+    /// True when records were read that the next commit takes up to.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.is_read() && self.pending.last.is_some()
+    }
+
     /// True once it stopped.
     pub(crate) fn is_stopped(&self) -> bool {
         self.phase == Phase::Stopped
@@ -279,7 +305,7 @@ impl Partition {
 
     /// True when everything up to the end that the drain saw was read.
     pub(crate) fn is_drained(&self) -> bool {
-        self.is_stopped() || self.drain_to.is_some_and(|end| self.next >= end)
+        !self.is_read() || self.drain_to.is_some_and(|end| self.next >= end)
     }
 
     /// False when `dead_letters` holds those of this record already: a crash came between its commit and that of
@@ -290,7 +316,7 @@ impl Partition {
 
     /// What the next commit says of it; `None`: nothing was read since the last.
     pub(crate) fn next_committed(&self) -> Option<Committed> {
-        let Entry { offset: last, record, .. } = self.pending.last.as_ref()?;
+        let Entry { offset: last, record, .. } = self.pending.last.as_ref().filter(|_| self.is_read())?;
         let before = self.committed.as_ref();
         Some(Committed {
             last: *last,

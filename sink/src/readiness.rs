@@ -9,12 +9,14 @@ pub(crate) struct Readiness {
     starting: bool,
     trouble: Option<String>,
     stopped: BTreeMap<u32, String>,
+    aside: BTreeMap<u32, String>,
 }
 
 impl Readiness {
     /// Unready until [`Readiness::started`].
     pub(crate) fn new(report: Report) -> Self {
-        let mut readiness = Readiness { report, told: None, starting: true, trouble: None, stopped: BTreeMap::new() };
+        let (stopped, aside) = (BTreeMap::new(), BTreeMap::new());
+        let mut readiness = Readiness { report, told: None, starting: true, trouble: None, stopped, aside };
         readiness.tell();
         readiness
     }
@@ -40,13 +42,24 @@ impl Readiness {
 
     /// A partition stopped, and why.
     pub(crate) fn stop(&mut self, partition: u32, words: String) {
+        self.aside.remove(&partition);
         self.stopped.insert(partition, words);
+        self.tell();
+    }
+
+    /// The log does not answer for a partition, and why; the others are read.
+    pub(crate) fn put_aside(&mut self, partition: u32, words: String) {
+        // It was told as trouble of the whole log while it was waited for.
+        self.trouble = None;
+        self.stopped.remove(&partition);
+        self.aside.insert(partition, words);
         self.tell();
     }
 
     /// A partition goes on, or is no longer this sink's.
     pub(crate) fn forget(&mut self, partition: u32) {
-        if self.stopped.remove(&partition).is_some() {
+        let stopped = self.stopped.remove(&partition).is_some();
+        if self.aside.remove(&partition).is_some() || stopped {
             self.tell();
         }
     }
@@ -55,12 +68,9 @@ impl Readiness {
         if let Some(words) = &self.trouble {
             return Err(words.clone());
         }
-        if !self.stopped.is_empty() {
-            let words: Vec<String> = self
-                .stopped
-                .iter()
-                .map(|(partition, words)| format!("partition {partition} stopped: {words}"))
-                .collect();
+        let stopped = self.stopped.iter().map(|(partition, words)| format!("partition {partition} stopped: {words}"));
+        let words: Vec<String> = stopped.chain(aside(&self.aside)).collect();
+        if !words.is_empty() {
             return Err(words.join("; "));
         }
         if self.starting { Err(STARTING.to_owned()) } else { Ok(()) }
@@ -73,6 +83,14 @@ impl Readiness {
             self.told = Some(answer);
         }
     }
+}
+
+/// All of them and one reason, since there may be many, and for one reason as a rule.
+fn aside(partitions: &BTreeMap<u32, String>) -> Option<String> {
+    let (_, words) = partitions.first_key_value()?;
+    let numbers: Vec<String> = partitions.keys().map(u32::to_string).collect();
+    let noun = if numbers.len() == 1 { "partition" } else { "partitions" };
+    Some(format!("{noun} {}: log can't be read now: {words}", numbers.join(", ")))
 }
 
 #[cfg(test)]
@@ -95,5 +113,21 @@ mod tests {
         let stopped = words("partition 3 stopped: cut off");
         let expected = [words(STARTING), Ok(()), stopped.clone(), words("no store"), stopped, Ok(())];
         assert_eq!(*told.lock().unwrap(), expected);
+    }
+
+    #[test]
+    fn partitions_that_are_put_aside_are_named_beside_those_that_have_stopped() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let seen = told.clone();
+        let mut readiness = Readiness::new(Arc::new(move |answer| seen.lock().unwrap().push(answer)));
+        readiness.started();
+        readiness.put_aside(2, "no leader".to_owned());
+        readiness.put_aside(4, "not asked".to_owned());
+        readiness.stop(4, "cut off".to_owned());
+        let both = Err("partitions 2, 4: log can't be read now: no leader".to_owned());
+        let one_stopped = Err("partition 4 stopped: cut off; partition 2: log can't be read now: no leader".to_owned());
+        assert_eq!(told.lock().unwrap()[3..], [both, one_stopped]);
+        [2, 4].into_iter().for_each(|partition| readiness.forget(partition));
+        assert_eq!(told.lock().unwrap().last(), Some(&Ok(())));
     }
 }

@@ -2,6 +2,7 @@
 //! commit is ever under way beside a change of the assignment.
 //!
 //! While the store does not answer, nothing is read: what is buffered stays, bounded, and goes in when it is back.
+use crate::aside::Aside;
 use crate::backoff::Backoff;
 use crate::buffer::Buffer;
 use crate::flush_policy::{Due, FlushPolicy, Waiting};
@@ -23,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+mod aside;
 mod assignment;
 mod commit;
 mod drain;
@@ -64,6 +66,8 @@ struct Sink {
     partitions: BTreeMap<u32, Partition>,
     /// Ends known of partitions that are not this sink's any more.
     known: BTreeMap<u32, Known>,
+    /// Partitions for which the log does not answer now.
+    aside: Aside,
     lags: Lags,
     assigned: bool,
     /// Told to stop.
@@ -125,6 +129,7 @@ impl Sink {
             tables,
             partitions: BTreeMap::new(),
             known: BTreeMap::new(),
+            aside: Aside::default(),
             lags: Lags::default(),
             assigned: false,
             drain: None,
@@ -168,7 +173,14 @@ impl Sink {
                 Due::At(at) => Some(at),
                 _ => None,
             };
-            let wake = at.into_iter().chain(self.drain_wakes_at()).min();
+            let aside_at = match self.next_aside() {
+                Some((number, at)) if at.is_none_or(|at| at <= Instant::now()) => {
+                    self.take_up(number).await?;
+                    continue;
+                }
+                aside => aside.and_then(|(_, at)| at),
+            };
+            let wake = [at, aside_at, self.drain_wakes_at()].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 () = shutdown.cancelled(), if !self.drains() => self.begin_drain().await?,
@@ -194,8 +206,8 @@ impl Sink {
         }
     }
 
-    /// Partitions that have not stopped.
+    /// Partitions that are read.
     fn healthy(&self) -> Vec<u32> {
-        self.partitions.iter().filter(|(_, partition)| !partition.is_stopped()).map(|(number, _)| *number).collect()
+        self.partitions.iter().filter(|(_, partition)| partition.is_read()).map(|(number, _)| *number).collect()
     }
 }

@@ -1,6 +1,7 @@
 //! Taking partitions up, stopping them, giving them back: the shell around [`crate::position`].
 use super::Sink;
-use super::identity::Recognised;
+use super::waiting::{Asked, Unanswered};
+use crate::aside::Silence;
 use crate::partition::{DeadCommitted, Partition};
 use crate::position::{Committed, Known, Resume, grown, resume};
 use crate::watch::{LOG, STORE, watched};
@@ -9,7 +10,8 @@ use event::dedup::Window;
 use lake::tables::TxnNames;
 use log::ReadError;
 use std::ops::Range;
-use tokio::time::sleep;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
 /// Offset errors in a row, without a record between them, after which a partition stops. Retention may overtake the
 /// rebuilding of a window once or twice; what goes on failing is a log that changes under us.
@@ -27,11 +29,14 @@ impl Sink {
             }
         }
         let made_with = self.log.writer().partitions();
+        let mut unanswered = Duration::ZERO;
         for partition in partitions {
-            if *partition < made_with {
-                self.resume(*partition).await?;
-            } else {
+            if *partition >= made_with {
                 self.refuse(*partition, made_with);
+            } else if self.is_spent(unanswered) {
+                self.put_aside_unasked(*partition);
+            } else {
+                unanswered += self.resume(*partition).await?;
             }
         }
         // It was the tables' time, not the log's.
@@ -40,20 +45,28 @@ impl Sink {
         Ok(())
     }
 
-    /// Takes one partition up where the snapshot last seen says; what was buffered of it is thrown away.
-    pub(super) async fn resume(&mut self, number: u32) -> Result<(), Error> {
+    /// Takes one partition up where the snapshot last seen says; what was buffered of it is thrown away. Returns how
+    /// long the log was asked in vain; then it is put aside.
+    async fn resume(&mut self, number: u32) -> Result<Duration, Error> {
         self.buffer.drop_partition(number);
         let names = self.tables.names(number);
         let before = self.partitions.remove(&number);
         let (offset_errors, oldest) = before.as_ref().map_or((0, None), |before| (before.offset_errors, before.oldest));
-        let mut known = before.map(|before| before.known).or(self.known.get(&number).copied()).unwrap_or_default();
+        let mut known =
+            before.as_ref().map(|before| before.known).or(self.known.get(&number).copied()).unwrap_or_default();
         // What was seen so far was of the log as it was until now.
         known.prove();
         self.known.insert(number, known);
         let (committed, dead_committed) = self.stored(&names).await?;
         let dead_last = dead_committed.map(|dead| dead.last);
-        let Some((decision, held)) = self.sought(number, committed.as_ref(), dead_last, known).await? else {
-            return Ok(());
+        let (decision, held) = match self.sought(number, committed.as_ref(), dead_last, known).await? {
+            Ok(sought) => sought,
+            Err(Unanswered::GaveUp) => return Ok(Duration::ZERO),
+            Err(Unanswered::Silent(silence)) => {
+                // By what it was before, the log is recognised when it answers.
+                self.partitions.extend(before.map(|before| (number, before)));
+                return Ok(self.put_aside(number, silence));
+            }
         };
         let (from, gapless) = (decision.from(&held), self.log.is_gapless());
         let window = Window::new(self.tables.dedup_rows);
@@ -67,17 +80,22 @@ impl Sink {
             partition.see_end(held.end, self.clock.now());
         }
         self.partitions.insert(number, partition);
+        self.aside.remove(number);
+        self.aside.answered();
         self.readiness.forget(number);
         self.count_stopped();
         if let Resume::Stop(words) = decision {
             self.mark_stopped(number, words);
-            return Ok(());
+            return Ok(Duration::ZERO);
         }
         warn_of_loss(number, &decision, &held, known);
-        let Some(Committed { last, .. }) = committed else { return Ok(()) };
+        let Some(Committed { last, .. }) = committed else { return Ok(Duration::ZERO) };
         telemetry::position(number, last);
         // The record that is compared on the way there is gone already.
-        if from > last { self.release(number, last + 1).await } else { Ok(()) }
+        if from > last {
+            self.release(number, last + 1).await?;
+        }
+        Ok(Duration::ZERO)
     }
 
     /// The log was given more partitions than it was made with, while it is read. Nothing is asked of one: who opened the
@@ -100,24 +118,30 @@ impl Sink {
         }
     }
 
-    /// Decides how to go on, and puts the reader there. `None`: the log is silent, and the sink gave up draining.
+    /// Decides how to go on, and puts the reader there.
     async fn sought(
         &mut self,
         number: u32,
         committed: Option<&Committed>,
         dead_last: Option<u64>,
         known: Known,
-    ) -> Result<Option<(Resume, Range<u64>)>, Error> {
-        let mut overtaken = 0;
+    ) -> Result<Asked<(Resume, Range<u64>)>, Error> {
+        let (since, mut overtaken) = (Instant::now(), 0);
         loop {
-            let Some(held) = self.bounds(number).await? else { return Ok(None) };
+            let held = match self.bounds(number).await? {
+                Ok(held) => held,
+                Err(unanswered) => return Ok(Err(unanswered)),
+            };
             let decision = resume(committed, dead_last, &held, known.sure, self.log.is_gapless());
             match self.seek(number, decision.from(&held)).await? {
-                Some(Ok(())) => return Ok(Some((decision, held))),
+                Ok(Ok(())) => return Ok(Ok((decision, held))),
                 // Retention moved on between the two calls: look again.
-                Some(Err(_)) if overtaken < OFFSET_ERRORS_MAX => overtaken += 1,
-                Some(Err(error)) => self.wait_for_log(error).await?,
-                None => return Ok(None),
+                Ok(Err(_)) if overtaken < OFFSET_ERRORS_MAX => overtaken += 1,
+                Ok(Err(error)) => {
+                    let silence = Silence { words: error.to_string(), took: since.elapsed() };
+                    return Ok(Err(Unanswered::Silent(silence)));
+                }
+                Err(unanswered) => return Ok(Err(unanswered)),
             }
         }
     }
@@ -127,6 +151,11 @@ impl Sink {
         let Some(partition) = self.partitions.get_mut(&number) else {
             return Err(Error::Broken(format!("the log reports partition {number} that it didn't assign: {words}")));
         };
+        if partition.is_aside() {
+            // It will be sought anew.
+            sleep(self.backoff.wait()).await;
+            return Ok(());
+        }
         partition.offset_errors += 1;
         let errors = partition.offset_errors;
         if partition.is_stopped() {
@@ -140,10 +169,7 @@ impl Sink {
         }
         // Another log, with records up to the position again, would be recognised on the way there too; but here it is
         // still known what was read of the former one.
-        match self.recognise(number).await? {
-            Recognised::No(words) => self.stop(number, words).await,
-            Recognised::Yes | Recognised::NoAnchor(_) | Recognised::Silent => self.resume_all(&[number]).await,
-        }
+        self.take_up(number).await
     }
 
     /// Stops a partition in words; the others go on.
@@ -159,25 +185,23 @@ impl Sink {
         if let Some(partition) = self.partitions.get_mut(&number) {
             partition.stop(now);
         }
+        self.aside.remove(number);
         self.readiness.stop(number, words);
         self.count_stopped();
     }
 
-    fn count_stopped(&self) {
+    pub(super) fn count_stopped(&self) {
         telemetry::stopped(self.partitions.values().filter(|partition| partition.is_stopped()).count());
     }
 
     /// Puts the reader of a stopped partition at the log's end: a position that is out of range would be an error at
-    /// each read, and hold up the other partitions. What comes there is ignored.
+    /// each read, and hold up the other partitions. What comes there is ignored. When the log does not answer, or moves on
+    /// meanwhile, the next such error leads here again.
     pub(super) async fn park(&mut self, number: u32) -> Result<(), Error> {
-        loop {
-            let Some(held) = self.bounds(number).await? else { return Ok(()) };
-            match self.seek(number, held.end).await? {
-                Some(Err(error)) => self.wait_for_log(error).await?,
-                Some(Ok(())) | None => break,
-            }
+        let Ok(held) = self.bounds(number).await? else { return Ok(()) };
+        if let Ok(Ok(())) = self.seek(number, held.end).await? {
+            self.recovered();
         }
-        self.recovered();
         Ok(())
     }
 
@@ -192,6 +216,7 @@ impl Sink {
             if let Some(partition) = self.partitions.remove(number) {
                 self.known.insert(*number, partition.known);
             }
+            self.aside.remove(*number);
             self.readiness.forget(*number);
             self.lags.forget(*number);
         }

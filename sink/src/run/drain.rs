@@ -60,7 +60,7 @@ impl Sink {
         }
         tracing::info!(topic = self.log.topic(), partitions = self.partitions.len(), "sink drains");
         for number in self.healthy() {
-            let Some(held) = self.bounds(number).await? else { return Ok(()) };
+            let Ok(held) = self.bounds(number).await? else { return Ok(()) };
             if let Some(partition) = self.partitions.get_mut(&number) {
                 partition.drain_to = Some(held.end);
             }

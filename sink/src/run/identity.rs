@@ -1,9 +1,11 @@
 //! Asks the log for the records by which it is recognised: the shell around [`crate::identity`].
 use super::Sink;
+use super::waiting::Unanswered;
 use crate::Error;
 use crate::identity::{Answer, Found, Seam, unrecognisable};
 use crate::partition::Partition;
 use crate::position::{Known, lost};
+use std::time::Duration;
 
 /// Whether a partition's log is the one that it was.
 pub(super) enum Recognised {
@@ -12,26 +14,26 @@ pub(super) enum Recognised {
     No(String),
     /// There is no record left to tell it by: why.
     NoAnchor(String),
-    /// The log does not answer, and the sink gave up draining.
-    Silent,
+    /// The log does not answer.
+    Unanswered(Unanswered),
 }
 
 impl Sink {
     /// Before a commit: every partition of which something was read must be of the log that it was. Else it stops, and
-    /// what is buffered of it is thrown away; the others go on.
+    /// what is buffered of it is thrown away; the others go on. One of which nothing can be known now is put aside.
     pub(super) async fn recognise_all(&mut self) -> Result<(), Error> {
         let read: Vec<u32> =
-            self.partitions.iter().filter(|(_, partition)| partition.pending.last.is_some()).map(|(n, _)| *n).collect();
+            self.partitions.iter().filter(|(_, partition)| partition.is_ahead()).map(|(number, _)| *number).collect();
+        let mut unanswered = Duration::ZERO;
         for number in read {
+            if self.is_spent(unanswered) {
+                self.put_aside_unasked(number);
+                continue;
+            }
             match self.recognise(number).await? {
                 Recognised::Yes => {}
                 Recognised::No(words) | Recognised::NoAnchor(words) => self.stop(number, words).await?,
-                Recognised::Silent => {
-                    self.buffer.drop_partition(number);
-                    if let Some(partition) = self.partitions.get_mut(&number) {
-                        partition.forget();
-                    }
-                }
+                Recognised::Unanswered(why) => unanswered += self.unanswered(number, why),
             }
         }
         Ok(())
@@ -39,15 +41,15 @@ impl Sink {
 
     /// One question, if all is well.
     pub(super) async fn recognise(&mut self, number: u32) -> Result<Recognised, Error> {
-        let Some(partition) = self.partitions.get(&number) else { return Ok(Recognised::Silent) };
-        for anchor in partition.anchors() {
+        let anchors = self.partitions.get(&number).map(Partition::anchors).unwrap_or_default();
+        for anchor in anchors {
             let found = match self.fingerprint(number, anchor.offset).await? {
-                Some(Some(found)) => Found::Record(found),
-                Some(None) => match self.bounds(number).await? {
-                    Some(held) => Found::Nothing { held },
-                    None => return Ok(Recognised::Silent),
+                Ok(Some(found)) => Found::Record(found),
+                Ok(None) => match self.bounds(number).await? {
+                    Ok(held) => Found::Nothing { held },
+                    Err(unanswered) => return Ok(Recognised::Unanswered(unanswered)),
                 },
-                None => return Ok(Recognised::Silent),
+                Err(unanswered) => return Ok(Recognised::Unanswered(unanswered)),
             };
             match anchor.judge(&found) {
                 Answer::Same => {
@@ -76,7 +78,7 @@ impl Sink {
         let (marks, next, sure) = (partition.marks(), partition.lake_next(), partition.known.sure);
         let mut seam = Seam::new(&marks);
         while let Some(mark) = seam.ask() {
-            let Some(found) = self.fingerprint(number, mark.offset).await? else { break };
+            let Ok(found) = self.fingerprint(number, mark.offset).await? else { break };
             seam.answered(found);
         }
         let end = seam.former_end().unwrap_or(0).max(sure);

@@ -1,88 +1,75 @@
-//! Questions to log and lake that may fail or hang: waited out, unready, with what is buffered kept. While the sink
-//! drains, the log has only so much time ([`super::drain`]).
+//! Questions to log and lake that may fail or hang: waited out, unready, with what is buffered kept. A partition of which the log
+//! answers nothing is put aside ([`super::aside`]); while the sink drains, the log has only so much time ([`super::drain`]).
 use super::Sink;
 use crate::Error;
+use crate::aside::Silence;
 use crate::watch::{LOG, watched};
 use lake::table::Error as LakeError;
-use log::ReadError;
+use log::{ReadError, Reader};
 use std::ops::Range;
-use tokio::time::{Instant, sleep, sleep_until};
+use std::pin::Pin;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-/// How a question to the log went.
-enum Asked<T> {
-    Answered(T),
-    /// Ask again.
-    Again,
+/// A question under way.
+type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<T, ReadError>> + Send + 'a>>;
+
+/// Why a question has no answer.
+pub(super) enum Unanswered {
+    /// The log has none for this partition, for now.
+    Silent(Silence),
     /// The log is silent, and the sink gave up draining.
     GaveUp,
 }
 
+/// A question's outcome, where the log is sound.
+pub(super) type Asked<T> = Result<T, Unanswered>;
+
 impl Sink {
-    /// The log's bounds; `None`: the log is silent, and the sink gave up draining.
-    pub(super) async fn bounds(&mut self, partition: u32) -> Result<Option<Range<u64>>, Error> {
-        loop {
-            let limit = self.limit();
-            let asked = self.reader.bounds(partition);
-            let asked = watched(&mut self.readiness, "a look at its bounds", LOG, self.timing.slow, asked);
-            let answer = limit.of(asked).await;
-            match self.asked(answer).await? {
-                Asked::Answered(held) => return Ok(Some(held)),
-                Asked::Again => {}
-                Asked::GaveUp => return Ok(None),
-            }
-        }
+    /// The log's bounds.
+    pub(super) async fn bounds(&mut self, partition: u32) -> Result<Asked<Range<u64>>, Error> {
+        self.ask("a look at its bounds", |reader| reader.bounds(partition)).await
     }
 
-    /// The fingerprint of the record at an offset, or that there is none; the outer `None`: as for [`Self::bounds`].
-    pub(super) async fn fingerprint(&mut self, partition: u32, offset: u64) -> Result<Option<Option<i64>>, Error> {
-        loop {
-            let limit = self.limit();
-            let asked = self.reader.fingerprint_at(partition, offset);
-            let asked = watched(&mut self.readiness, "a look at a record", LOG, self.timing.slow, asked);
-            let answer = limit.of(asked).await;
-            match self.asked(answer).await? {
-                Asked::Answered(found) => return Ok(Some(found)),
-                Asked::Again => {}
-                Asked::GaveUp => return Ok(None),
-            }
-        }
+    /// The fingerprint of the record at an offset, or that there is none.
+    pub(super) async fn fingerprint(&mut self, partition: u32, offset: u64) -> Result<Asked<Option<i64>>, Error> {
+        self.ask("a look at a record", |reader| reader.fingerprint_at(partition, offset)).await
     }
 
-    /// Puts the reader at an offset. The inner error: the log does not have it. `None`: as for [`Self::bounds`].
-    pub(super) async fn seek(&mut self, partition: u32, offset: u64) -> Result<Option<Result<(), ReadError>>, Error> {
-        loop {
-            let limit = self.limit();
-            let asked = self.reader.seek(partition, offset);
-            let asked = watched(&mut self.readiness, "a seek", LOG, self.timing.slow, asked);
-            let answer = match limit.of(asked).await {
-                Some(Err(error @ ReadError::OutOfRange { .. })) => Some(Ok(Err(error))),
-                Some(sought) => Some(sought.map(Ok)),
-                None => None,
-            };
-            match self.asked(answer).await? {
-                Asked::Answered(sought) => return Ok(Some(sought)),
-                Asked::Again => {}
-                Asked::GaveUp => return Ok(None),
-            }
-        }
+    /// Puts the reader at an offset. The inner error: the log does not have it.
+    pub(super) async fn seek(&mut self, partition: u32, offset: u64) -> Result<Asked<Result<(), ReadError>>, Error> {
+        self.ask("a seek", |reader| Box::pin(sought(reader, partition, offset))).await
     }
 
-    /// What comes of an answer. `None`: there was none in the time that a drain has.
-    async fn asked<T>(&mut self, answer: Option<Result<T, ReadError>>) -> Result<Asked<T>, Error> {
-        self.heed_stop();
-        match answer {
-            Some(Ok(answer)) => {
-                self.heard();
-                Ok(Asked::Answered(answer))
-            }
-            Some(Err(error @ ReadError::Corrupt(_))) => Err(error.into()),
-            Some(Err(error)) if !self.gave_up() && !self.is_silent() => {
-                self.wait_for_log(error).await?;
-                Ok(Asked::Again)
-            }
-            Some(Err(_)) | None => {
-                self.give_up(LOG);
-                Ok(Asked::GaveUp)
+    /// Asks until there is an answer, or the question has taken its time ([`crate::Timing::answer`]): one that fails is
+    /// asked again within it, one that hangs has twice as much. While the sink drains, that has its own patience.
+    async fn ask<T>(
+        &mut self,
+        what: &str,
+        question: impl for<'a> Fn(&'a mut (dyn Reader + 'static)) -> Asking<'a, T>,
+    ) -> Result<Asked<T>, Error> {
+        let (since, answer) = (Instant::now(), self.timing.answer);
+        loop {
+            let limit = self.limit();
+            let hangs_until = self.drain.is_none().then(|| since + answer * 2);
+            let asked = until(hangs_until, what, question(self.reader.as_mut()));
+            let asked = watched(&mut self.readiness, what, LOG, self.timing.slow.min(answer), asked);
+            let answered = limit.of(asked).await;
+            self.heed_stop();
+            match answered {
+                Some(Ok(answer)) => {
+                    self.heard();
+                    return Ok(Ok(answer));
+                }
+                Some(Err(error @ ReadError::Corrupt(_))) => return Err(error.into()),
+                Some(Err(error)) if self.drain.is_none() && since.elapsed() >= answer => {
+                    let silence = Silence { words: reason(error), took: since.elapsed() };
+                    return Ok(Err(Unanswered::Silent(silence)));
+                }
+                Some(Err(error)) if !self.gave_up() && !self.is_silent() => self.wait_for_log(error).await?,
+                Some(Err(_)) | None => {
+                    self.give_up(LOG);
+                    return Ok(Err(Unanswered::GaveUp));
+                }
             }
         }
     }
@@ -103,8 +90,9 @@ impl Sink {
             return Err(error.into());
         }
         let wait = self.backoff.wait();
-        tracing::warn!(%error, ?wait, "log can't be read now");
-        self.readiness.trouble(format!("log can't be read now: {error}"));
+        let reason = reason(error);
+        tracing::warn!(reason, ?wait, "log can't be read now");
+        self.readiness.trouble(format!("log can't be read now: {reason}"));
         let until = Instant::now() + wait;
         let pause = sleep_until(self.patience().map_or(until, |patience| patience.min(until)));
         tokio::select! {
@@ -120,5 +108,32 @@ impl Sink {
             self.backoff.reset();
             self.readiness.recovered();
         }
+    }
+}
+
+/// A position that the log does not have is an answer.
+async fn sought(reader: &mut dyn Reader, partition: u32, offset: u64) -> Result<Result<(), ReadError>, ReadError> {
+    match reader.seek(partition, offset).await {
+        Err(error @ ReadError::OutOfRange { .. }) => Ok(Err(error)),
+        sought => sought.map(Ok),
+    }
+}
+
+/// The work's outcome; unavailable when it is under way at that time.
+async fn until<T>(
+    at: Option<Instant>,
+    what: &str,
+    work: impl Future<Output = Result<T, ReadError>>,
+) -> Result<T, ReadError> {
+    let Some(at) = at else { return work.await };
+    let hangs = |_| ReadError::Unavailable(format!("{what} was not answered in time"));
+    timeout_at(at, work).await.map_err(hangs)?
+}
+
+/// What is wrong, without that it can't be read now.
+fn reason(error: ReadError) -> String {
+    match error {
+        ReadError::Unavailable(reason) => reason,
+        error => error.to_string(),
     }
 }

@@ -23,6 +23,15 @@ pub enum Silence {
     All,
 }
 
+/// What becomes of a question about a partition whose leader is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// It fails at once.
+    Fails,
+    /// It ends only when the partition is found again.
+    Hangs,
+}
+
 /// What a test and the readers share.
 #[derive(Default)]
 struct State {
@@ -38,6 +47,8 @@ struct State {
     /// Partitions are given by orders alone.
     standby: bool,
     silence: Silence,
+    /// Partitions without a leader.
+    lost: BTreeMap<u32, Lost>,
     /// So many looks at a record fail.
     looks_to_fail: usize,
 }
@@ -99,6 +110,16 @@ impl Group {
     /// From now on these calls hang.
     pub fn silence(&self, silence: Silence) {
         self.state().silence = silence;
+    }
+
+    /// From now on no question about this partition is answered; records that were fetched still come.
+    pub fn lose(&self, partition: u32, lost: Lost) {
+        self.state().lost.insert(partition, lost);
+    }
+
+    /// It answers again.
+    pub fn find(&self, partition: u32) {
+        self.state().lost.remove(&partition);
     }
 
     /// The next `looks` looks at a record find the log unavailable.
@@ -163,6 +184,19 @@ impl Member {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
+
+    /// What becomes of a question about a partition.
+    async fn answer_for(&mut self, partition: u32, kind: Silence) -> Result<(), ReadError> {
+        self.answer(kind).await;
+        loop {
+            let lost = self.state.lock().unwrap().lost.get(&partition).copied();
+            match lost {
+                None => return Ok(()),
+                Some(Lost::Fails) => return Err(ReadError::Unavailable(format!("no leader of {partition}"))),
+                Some(Lost::Hangs) => tokio::time::sleep(Duration::from_millis(2)).await,
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -185,20 +219,20 @@ impl Reader for Member {
         }
     }
     async fn seek(&mut self, partition: u32, offset: u64) -> Result<(), ReadError> {
-        self.answer(Silence::All).await;
+        self.answer_for(partition, Silence::All).await?;
         self.reader.seek(partition, offset).await?;
         *self.state.lock().unwrap().seeks.entry(partition).or_default() += 1;
         Ok(())
     }
     async fn bounds(&mut self, partition: u32) -> Result<Range<u64>, ReadError> {
-        self.answer(Silence::All).await;
+        self.answer_for(partition, Silence::All).await?;
         self.reader.bounds(partition).await
     }
     async fn offset_at(&mut self, partition: u32, time: Micros) -> Result<Option<u64>, ReadError> {
         self.reader.offset_at(partition, time).await
     }
     async fn fingerprint_at(&mut self, partition: u32, offset: u64) -> Result<Option<i64>, ReadError> {
-        self.answer(Silence::Looks).await;
+        self.answer_for(partition, Silence::Looks).await?;
         let fails = {
             let mut state = self.state.lock().unwrap();
             let fails = state.looks_to_fail > 0;

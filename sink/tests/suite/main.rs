@@ -1,5 +1,6 @@
 //! The sink against a log in memory and real tables in a temporary folder, through its public end.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+mod aside;
 mod assignment;
 mod dead_letters;
 mod delivery;
