@@ -103,13 +103,17 @@ impl Member {
 async fn members_share_the_partitions_and_none_is_held_by_two() {
     let (options, log) = open_on(Broker::shared(), PARTITIONS).await;
     let (holders, read) = (Holders::new(), Arc::new(Mutex::new(BTreeSet::new())));
+    let (enough, stop) = watch::channel(false);
     let appending = tokio::spawn({
         let log = log.clone();
         async move {
-            for n in 0..100 {
-                append(&log, n % PARTITIONS, &["x"]).await;
-                tokio::time::sleep(Duration::from_millis(20)).await;
+            let mut count = 0;
+            while !*stop.borrow() {
+                append(&log, count % PARTITIONS, &["x"]).await;
+                count += 1;
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
+            count as usize
         }
     });
     // Each is a process of its own.
@@ -127,9 +131,11 @@ async fn members_share_the_partitions_and_none_is_held_by_two() {
     holders.settle(&[2, 2]).await;
     third.leave().await;
     holders.settle(&[4]).await;
-    appending.await.unwrap();
+    // Whoever was given a partition has read it from the beginning.
+    enough.send_replace(true);
+    let count = appending.await.unwrap();
     soon(async {
-        while read.lock().unwrap().len() < 100 {
+        while read.lock().unwrap().len() < count {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
