@@ -64,6 +64,16 @@ impl Fetcher {
         }
     }
 
+    /// All below it was handed out since the fetch began, or is no record: markers of transactions are gone over in
+    /// silence. `None`: nothing was. Asks no broker.
+    pub(super) fn position(&self, partition: u32) -> Option<u64> {
+        let positions = self.consumer.position().ok()?;
+        match positions.find_partition(&self.options.topic, partition as i32)?.offset() {
+            Offset::Offset(offset) => u64::try_from(offset).ok(),
+            _ => None,
+        }
+    }
+
     fn place(&self, partition: u32, offset: Offset) -> Result<TopicPartitionList, ReadError> {
         let mut place = TopicPartitionList::with_capacity(1);
         let added = place.add_partition_offset(&self.options.topic, partition as i32, offset);

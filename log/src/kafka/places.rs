@@ -5,8 +5,13 @@
 //! verified.
 //!
 //! An end is told by the broker without its offset, and offsets may be taken by no record (markers of transactions). So
-//! what the end is at least is remembered from before a fetch began: that fetch reaches it or more. An end that is seen
-//! to be higher than the one that was said, while nothing comes, is verified by a fetch that begins after it was seen.
+//! an end above the next record is said only if the fetch itself went over the offsets between (its position): what
+//! another question said of the end proves nothing about this fetch, since a broker may say a lower one (a leader that
+//! was just elected does). An end that is seen to be higher than the one that was said, while nothing comes, is looked
+//! for by another fetch.
+//!
+//! An error of a fetch does not say of which partition it is. A broken batch is one that a place stands before: fetched
+//! again and again, it neither moves nor reaches its end, whatever comes of others.
 //!
 //! ```text
 //!  sought ─▶ fetched ─▶ record, record, end ─┬─▶ record ...
@@ -29,12 +34,14 @@ const DOUBT_PAUSE: Duration = Duration::from_millis(500);
 struct Place {
     /// The next record's offset, or below it when offsets are taken by no record.
     next: u64,
-    /// The end before the fetch began: that fetch reaches it.
-    end_before: u64,
     said: Option<u64>,
     /// The highest end that was seen.
     seen: u64,
     doubt: bool,
+    /// `next` at the last doubt; `None`: the end was reached since.
+    stood_at: Option<u64>,
+    /// Doubts in a row, without moving or reaching the end, because of a batch that was broken.
+    broken: u32,
     /// Counts seeks, so that an answer about a former one is of no use.
     sought: u64,
     look_at: Instant,
@@ -68,15 +75,16 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// The next record of `partition` is `offset`; `end` was seen before its fetch begins.
+    /// The next record of `partition` is `offset`; `end` was seen.
     pub(super) fn seek(&mut self, partition: u32, offset: u64, end: u64, now: Instant) {
         self.seeks += 1;
         let place = Place {
             next: offset,
-            end_before: end,
             said: None,
             seen: end,
             doubt: false,
+            stood_at: None,
+            broken: 0,
             sought: self.seeks,
             look_at: now + QUIET,
         };
@@ -100,10 +108,17 @@ impl Places {
         true
     }
 
-    /// The fetch of `partition` reached the end; `Some`: say that it is this one.
-    pub(super) fn end(&mut self, partition: u32, now: Instant) -> Option<u64> {
+    /// True: an end of `partition` that is told now may be above its next record; the fetch's position says so.
+    pub(super) fn wants_position(&self, partition: u32) -> bool {
+        self.places.get(&partition).is_some_and(|place| !place.doubt && place.next < place.seen)
+    }
+
+    /// The fetch of `partition` reached the end, and went over all below `position`; `Some`: say that it is this one.
+    pub(super) fn end(&mut self, partition: u32, position: Option<u64>, now: Instant) -> Option<u64> {
         let place = self.places.get_mut(&partition).filter(|place| !place.doubt)?;
-        let end = place.next.max(place.end_before);
+        (place.stood_at, place.broken) = (None, 0);
+        let end = place.next.max(position.unwrap_or(0));
+        place.seen = place.seen.max(end);
         if place.said == Some(end) {
             return None;
         }
@@ -127,12 +142,19 @@ impl Places {
         self.places.get(&partition).map_or(0, |place| place.seen)
     }
 
-    /// A fetch failed, and of which partition is not known.
-    pub(super) fn doubt_all(&mut self, now: Instant) {
+    /// A fetch failed, because a batch was broken or not, and of which partition is not known. Gives how often in a row
+    /// a place stood before a broken batch; 0: this error is of a fetch that was in doubt before.
+    pub(super) fn doubt_all(&mut self, broken: bool, now: Instant) -> u32 {
+        let mut most = 0;
         for place in self.places.values_mut().filter(|place| !place.doubt) {
+            let stood = place.stood_at.replace(place.next) == Some(place.next);
+            place.broken = u32::from(broken) + if stood { place.broken } else { 0 };
+            most = most.max(place.broken);
             place.doubt = true;
-            place.look_at = now;
+            // What a fetch still has to tell of broken batches comes before all are fetched anew: it counts once.
+            place.look_at = if broken || stood { now + DOUBT_PAUSE } else { now };
         }
+        most
     }
 
     /// When the next place is to be looked at.
@@ -182,7 +204,6 @@ impl Places {
             return Verdict::Leave;
         }
         self.seeks += 1;
-        place.end_before = bounds.end;
         place.seen = bounds.end;
         place.doubt = false;
         place.sought = self.seeks;
@@ -201,151 +222,4 @@ impl Place {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(offset: u64, end: u64) -> (Places, Instant) {
-        let (mut places, now) = (Places::default(), Instant::now());
-        places.seek(0, offset, end, now);
-        (places, now)
-    }
-
-    fn verify(places: &mut Places, bounds: Range<u64>, now: Instant) -> Verdict {
-        let asked = places.to_ask(now);
-        places.verify(asked[0], &bounds, now)
-    }
-
-    #[test]
-    fn records_from_before_a_seek_are_dropped() {
-        let (mut places, now) = at(5, 9);
-        assert!(
-            !places.record(0, 4, now) && !places.record(1, 5, now),
-            "below, and of a partition that was not sought"
-        );
-        assert!(places.record(0, 5, now) && !places.record(0, 5, now), "once");
-        assert!(places.record(0, 8, now), "offsets between them were taken by no record");
-        places.remove(0);
-        assert!(!places.record(0, 9, now));
-    }
-
-    #[test]
-    fn an_end_is_said_once_each_time_it_is_reached() {
-        let (mut places, now) = at(4, 4);
-        assert_eq!((places.end(0, now), places.end(0, now)), (Some(4), None));
-        assert!(places.record(0, 4, now));
-        assert_eq!((places.end(0, now), places.end(0, now)), (Some(5), None));
-        assert_eq!(places.end(1, now), None);
-    }
-
-    #[test]
-    fn an_end_behind_markers_is_said_as_it_was_seen_before_the_fetch() {
-        let (mut places, now) = at(4, 7);
-        assert!(places.record(0, 5, now));
-        assert_eq!(places.end(0, now), Some(7), "6 is a marker");
-    }
-
-    #[test]
-    fn a_higher_end_is_said_only_after_a_fetch_that_began_after_it_was_seen() {
-        let (mut places, now) = at(0, 0);
-        assert_eq!(places.end(0, now), Some(0));
-        places.saw_end(0, 3, now);
-        assert_eq!(places.end(0, now), None, "the fetch that is under way began before");
-        assert_eq!(places.to_ask(now), [], "it may bring what was seen");
-        let quiet = now + BEHIND_QUIET;
-        assert_eq!(verify(&mut places, 0..3, quiet), Verdict::Fetch { offset: 0 });
-        assert_eq!(places.to_ask(quiet + BEHIND_QUIET), [], "a fetch needs its time");
-        assert_eq!(places.end(0, quiet), Some(3));
-        assert_eq!(verify(&mut places, 0..3, quiet + QUIET), Verdict::Leave);
-    }
-
-    #[test]
-    fn a_higher_end_that_records_reach_needs_no_fetch() {
-        let (mut places, now) = at(0, 0);
-        places.end(0, now);
-        places.saw_end(0, 1, now);
-        assert!(places.record(0, 0, now));
-        assert_eq!(places.end(0, now), Some(1));
-        assert_eq!(places.to_ask(now + BEHIND_QUIET), []);
-    }
-
-    #[test]
-    fn a_place_that_is_behind_is_looked_at_whatever_comes_of_others() {
-        let (mut places, now) = at(0, 0);
-        places.seek(1, 0, 0, now);
-        places.end(0, now);
-        places.saw_end(0, 1, now);
-        let later = now + BEHIND_QUIET;
-        assert!(places.record(1, 0, later));
-        assert_eq!(places.look_at(), Some(later));
-        assert_eq!(places.to_ask(later).iter().map(|asked| asked.partition).collect::<Vec<_>>(), [0]);
-    }
-
-    #[test]
-    fn a_place_in_doubt_hands_out_nothing_until_it_is_fetched_anew() {
-        let (mut places, now) = at(2, 9);
-        places.doubt_all(now);
-        assert!(!places.record(0, 3, now), "what lies between may have been skipped");
-        assert_eq!(places.end(0, now), None);
-        assert_eq!(verify(&mut places, 0..9, now), Verdict::Fetch { offset: 2 });
-        assert!(places.record(0, 2, now));
-    }
-
-    #[test]
-    fn a_place_outside_of_the_log_stays_in_doubt_and_never_jumps() {
-        for bounds in [3..9, 0..1] {
-            let (mut places, mut now) = at(2, 9);
-            places.doubt_all(now);
-            for _ in 0..2 {
-                assert_eq!(verify(&mut places, bounds.clone(), now), Verdict::OutOfRange { offset: 2 });
-                assert!(!places.record(0, 4, now));
-                assert_eq!(places.to_ask(now), [], "nobody is kept busy by it");
-                now += DOUBT_PAUSE;
-            }
-            places.seek(0, 3, 9, now);
-            assert!(places.record(0, 3, now));
-        }
-    }
-
-    #[test]
-    fn an_end_that_records_have_passed_since_it_was_asked_for_is_old() {
-        let (mut places, now) = at(2, 2);
-        let asked = places.to_ask(now + QUIET);
-        assert!(places.record(0, 2, now));
-        assert_eq!(places.verify(asked[0], &(0..2), now), Verdict::Leave);
-        assert!(places.record(0, 3, now), "it is not in doubt");
-        places.doubt_all(now);
-        assert_eq!(places.verify(asked[0], &(0..2), now), Verdict::Leave);
-        assert_eq!(places.look_at(), Some(now + DOUBT_PAUSE), "it is asked again");
-    }
-
-    #[test]
-    fn an_answer_about_a_former_seek_is_of_no_use() {
-        let (mut places, now) = at(2, 9);
-        let asked = places.to_ask(now + QUIET);
-        places.seek(0, 5, 9, now);
-        assert_eq!(places.verify(asked[0], &(6..9), now), Verdict::Leave);
-        assert!(places.record(0, 5, now));
-    }
-
-    #[test]
-    fn a_fetch_that_stands_still_is_begun_anew() {
-        let (mut places, now) = at(2, 9);
-        assert_eq!(places.to_ask(now), []);
-        assert_eq!(verify(&mut places, 0..9, now + QUIET), Verdict::Fetch { offset: 2 }, "no record, no end");
-        let (mut places, now) = at(2, 2);
-        assert_eq!(verify(&mut places, 0..2, now + QUIET), Verdict::Leave, "there is nothing");
-    }
-
-    #[test]
-    fn brokers_that_do_not_answer_are_asked_again_after_a_while() {
-        let (mut places, now) = at(2, 2);
-        let later = now + QUIET;
-        let asked = places.to_ask(later);
-        places.unanswered(asked[0], later);
-        assert_eq!(places.look_at(), Some(later + QUIET));
-        places.doubt_all(later);
-        assert_eq!(places.look_at(), Some(later));
-        places.unanswered(asked[0], later);
-        assert_eq!(places.look_at(), Some(later + DOUBT_PAUSE), "sooner when a position is in doubt");
-    }
-}
+mod tests;

@@ -38,8 +38,6 @@ pub(super) struct Reader {
     look: Option<Look>,
     errors: VecDeque<ReadError>,
     error_after: Instant,
-    /// In a row, without a record between them.
-    broken: u32,
 }
 
 /// What a round of waiting brought.
@@ -70,7 +68,6 @@ impl Reader {
             look: None,
             errors: VecDeque::new(),
             error_after: Instant::now(),
-            broken: 0,
         })
     }
 
@@ -152,16 +149,13 @@ impl Reader {
     }
 
     fn doubt(&mut self, words: Option<String>, broken: bool) {
-        self.places.doubt_all(Instant::now());
-        if !broken {
+        let times = self.places.doubt_all(broken, Instant::now());
+        if times < BROKEN_MAX {
             return words.into_iter().for_each(|words| self.trouble(words));
         }
-        self.broken += 1;
-        let words = words.unwrap_or_default();
-        if self.broken < BROKEN_MAX {
-            self.trouble(words);
-        } else if !self.errors.iter().any(|error| matches!(error, ReadError::Corrupt(_))) {
-            self.errors.push_back(ReadError::Corrupt(format!("{words} (fetched {} times)", self.broken)));
+        if !self.errors.iter().any(|error| matches!(error, ReadError::Corrupt(_))) {
+            let words = words.unwrap_or_default();
+            self.errors.push_back(ReadError::Corrupt(format!("{words} (fetched {times} times)")));
         }
     }
 
@@ -215,7 +209,7 @@ impl Reader {
                 Verdict::Fetch { offset } => {
                     telemetry::refetch();
                     if let Err(error) = self.fetcher.start(partition, offset) {
-                        self.places.doubt_all(now);
+                        self.places.doubt_all(false, now);
                         self.trouble(error.to_string());
                     }
                 }
@@ -244,7 +238,9 @@ impl Reader {
         match fetched {
             Fetched::Entry(entry) => self.record(entry),
             Fetched::End(partition) => {
-                let end = self.places.end(partition, Instant::now())?;
+                let position =
+                    if self.places.wants_position(partition) { self.fetcher.position(partition) } else { None };
+                let end = self.places.end(partition, position, Instant::now())?;
                 Some(Next::CaughtUp { partition, end })
             }
             Fetched::Doubt { words, broken } => {
@@ -263,7 +259,6 @@ impl Reader {
         if !self.held.contains(&entry.partition) || !self.places.record(entry.partition, entry.offset, Instant::now()) {
             return None;
         }
-        self.broken = 0;
         Some(Next::Record(entry))
     }
 }

@@ -178,16 +178,21 @@ fn segment(broker: &Broker, topic: &str) -> std::path::PathBuf {
     std::path::Path::new(dir).join(format!("{topic}-0")).join("00000000000000000000.log")
 }
 
+/// Breaks the checksum of the batch that holds `second`, in partition 0.
+fn break_second(broker: &Broker, topic: &str) {
+    let path = segment(broker, topic);
+    let content = std::fs::read(&path).unwrap();
+    let at = content.windows(6).position(|bytes| bytes == b"second").unwrap() as u64;
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"5econd", at).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_is_broken_on_the_brokers_disk_is_never_passed_over() {
     let broker = Broker::start();
     let (options, log) = open_on(&broker, 1).await;
     append(&log, 0, &["first", "second", "third"]).await;
-    let path = segment(&broker, &options.topic);
-    let content = std::fs::read(&path).unwrap();
-    let at = content.windows(6).position(|bytes| bytes == b"second").unwrap() as u64;
-    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&file, b"5econd", at).unwrap();
+    break_second(&broker, &options.topic);
     let mut reader = reader_at(&log, None, 0, 0).await;
     let (mut read, mut passing) = (Vec::new(), 0);
     let words = soon(async {
@@ -204,4 +209,37 @@ async fn a_batch_that_is_broken_on_the_brokers_disk_is_never_passed_over() {
     assert!(words.contains("CRC") && words.contains("offset 1"), "{words}");
     assert_eq!(read, ["first"], "nor is anything after it read");
     assert!(passing > 0, "what a network broke may come whole the next time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_batch_is_told_however_busy_another_partition_is() {
+    let broker = Broker::start();
+    let (options, log) = open_on(&broker, 2).await;
+    append(&log, 0, &["first", "second", "third"]).await;
+    break_second(&broker, &options.topic);
+    let mut reader = reader_at(&log, None, 1, 0).await;
+    let busy = tokio::spawn(async move {
+        loop {
+            append(&log, 1, &["x"]).await;
+        }
+    });
+    while !matches!(soon(reader.next()).await.unwrap(), Next::Record(_)) {}
+    reader.seek(0, 0).await.unwrap();
+    let (mut read, mut passing) = (Vec::new(), 0);
+    let words = soon(async {
+        loop {
+            match reader.next().await {
+                Ok(Next::Record(entry)) if entry.partition == 0 => read.push(text(&entry).to_owned()),
+                Ok(Next::Record(_) | Next::CaughtUp { partition: 1, .. }) => {}
+                Err(ReadError::Unavailable(_)) => passing += 1,
+                Err(ReadError::Corrupt(words)) => return words,
+                other => panic!("{other:?}"),
+            }
+        }
+    })
+    .await;
+    busy.abort();
+    assert!(words.contains("CRC") && words.contains("offset 1"), "{words}");
+    assert_eq!(read, ["first"], "nor is anything after it read");
+    assert!(passing >= 2, "each fetch but the last may have been a network's fault");
 }
