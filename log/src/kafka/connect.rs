@@ -1,9 +1,9 @@
 //! Connecting: is the cluster there, is the topic, is it as it must be.
 //!
 //! ```text
-//! a broker answers? ─▶ topic there? ─no─▶ make it ─▶ all partitions led? ─▶ settings ─▶ judged
+//! a broker answers? ─▶ topic there? ─no─▶ make it ─▶ all partitions led, and taken up? ─▶ settings ─▶ judged
 //! ```
-use super::client::{Context, code_words, words};
+use super::client::{Client, Closing, Context, code_words, words};
 use super::topic::{self, Found};
 use super::{OpenError, Options, properties, rights};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -49,6 +49,7 @@ pub(super) async fn connect(options: Arc<Options>, absent: Absent) -> Result<Str
         admin.make(&options).await?;
         (connection, found) = blocking(move || {
             let found = connection.look(|topic| topic.is_some_and(is_led))?;
+            connection.until_taken_up();
             Ok((connection, found))
         })
         .await?;
@@ -88,7 +89,7 @@ fn is_led(topic: &MetadataTopic) -> bool {
 
 /// A client for looking.
 struct Connection {
-    consumer: BaseConsumer<Context>,
+    consumer: Client<BaseConsumer<Context>>,
     options: Arc<Options>,
     brokers: String,
 }
@@ -96,7 +97,7 @@ struct Connection {
 impl Connection {
     fn new(options: &Arc<Options>) -> Result<Self, OpenError> {
         let consumer = properties::admin(options).create_with_context(Context::default());
-        let consumer = consumer.map_err(|error| refused(&error))?;
+        let consumer = Client::new(consumer.map_err(|error| refused(&error))?, &Closing::default());
         Ok(Self { consumer, options: options.clone(), brokers: options.brokers.join(",") })
     }
 
@@ -127,6 +128,20 @@ impl Connection {
                     ""
                 };
                 return Err(OpenError::Unavailable(format!("{}: {reason}{hint}", self.brokers)));
+            }
+        }
+    }
+
+    /// Brokers show a new partition's leader a moment before that takes it up, and answers. Whoever needs one that does
+    /// not in time will say so.
+    fn until_taken_up(&self) {
+        let since = Instant::now();
+        for partition in 0..self.options.partitions {
+            while let Err(error) = self.consumer.fetch_watermarks(&self.options.topic, partition as i32, TRY_LIMIT) {
+                if since.elapsed() >= CONNECT_LIMIT || error.rdkafka_error_code().is_some_and(rights::is_missing) {
+                    return;
+                }
+                let _ = self.consumer.poll(PAUSE);
             }
         }
     }
@@ -170,11 +185,12 @@ fn found(topic: &MetadataTopic, brokers: usize) -> Found {
 }
 
 /// A client for making topics and reading their settings.
-struct Admin(AdminClient<DefaultClientContext>);
+struct Admin(Client<AdminClient<DefaultClientContext>>);
 
 impl Admin {
     fn new(options: &Options) -> Result<Self, OpenError> {
-        Ok(Self(properties::admin(options).create().map_err(|error| refused(&error))?))
+        let client = properties::admin(options).create().map_err(|error| refused(&error))?;
+        Ok(Self(Client::new(client, &Closing::default())))
     }
 
     fn limits() -> AdminOptions {

@@ -6,6 +6,7 @@ use event::limits::RECORD_BYTES_MAX;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use std::ops::RangeInclusive;
 
 /// Kafka's default `max.message.bytes`, with room for the framing of the largest record: 48,588 bytes.
 pub(super) const MESSAGE_BYTES_MAX: usize = 1_048_588;
@@ -48,12 +49,31 @@ const REFUSED: &[(&[&str], &str)] = &[
         &["message.max.bytes", "fetch.message.max.bytes", "max.partition.fetch.bytes"],
         "records have up to 1,000,000 bytes",
     ),
+    (
+        &["client.rack"],
+        "records and their end come from a partition's leader: a follower may have less, and its end is none",
+    ),
     (&["test.mock.num.brokers", "test.mock.broker.rtt"], "a cluster in memory keeps nothing"),
 ];
 
-/// At most five, so that the order holds.
-const IN_FLIGHT: [&str; 2] = ["max.in.flight.requests.per.connection", "max.in.flight"];
-const IN_FLIGHT_MAX: u64 = 5;
+/// Numbers that are bounded, and why; aliases stand together.
+const BOUNDED: &[(&[&str], RangeInclusive<u64>, &str)] = &[
+    (&["max.in.flight.requests.per.connection", "max.in.flight"], 1..=5, "with more, records lose their order"),
+    (&["queue.buffering.max.kbytes"], 2_048..=2_097_151, "room for two records at least, 2 GiB of memory at most"),
+    (&["queue.buffering.max.messages"], 2..=1_000_000, "room for two records at least, and no more than fit in memory"),
+    (&["queued.max.messages.kbytes"], 1_024..=1_048_576, "a record at least, 1 GiB of memory at most"),
+    (&["fetch.max.bytes"], 0..=MEMORY_OF_ANSWER, "each broker's answer is held in memory: 100 MB at most"),
+    (
+        &["receive.message.max.bytes"],
+        MEMORY_OF_ANSWER_LEAST..=MEMORY_OF_ANSWER + 512,
+        "an answer to a fetch at least (50 MiB), 100 MB of memory at most",
+    ),
+];
+
+/// What librdkafka takes of an answer, if nothing else is said.
+const MEMORY_OF_ANSWER: u64 = 100_000_000;
+/// librdkafka wants it to be at least its default `fetch.max.bytes` and 512.
+const MEMORY_OF_ANSWER_LEAST: u64 = (50 << 20) + 512;
 
 /// Properties that mean nothing to a producer. (librdkafka's CONFIGURATION.md, 2.12; without those that are refused)
 const CONSUMER_ONLY: &[&str] = &[
@@ -124,10 +144,11 @@ fn check_property(name: &str, value: &str) -> Result<(), String> {
     if let Some((_, why)) = REFUSED.iter().find(|(names, _)| names.contains(&name)) {
         return Err(format!("kafka.properties: {name} can't be set: {why}"));
     }
-    if IN_FLIGHT.contains(&name) && value.parse::<u64>().is_ok_and(|number| number > IN_FLIGHT_MAX) {
-        return Err(format!(
-            "kafka.properties: {name} is {value}: at most {IN_FLIGHT_MAX}, or records lose their order"
-        ));
+    if let Some((_, range, why)) = BOUNDED.iter().find(|(names, ..)| names.contains(&name))
+        && value.parse().is_ok_and(|number| !range.contains(&number))
+    {
+        let (least, most) = (range.start(), range.end());
+        return Err(format!("kafka.properties: {name} is {value}: {least} to {most} can be ({why})"));
     }
     Ok(())
 }
@@ -275,9 +296,24 @@ mod tests {
             let words = check(&options(&[(name, "1")])).unwrap_err();
             assert!(words.contains(name) && words.contains("can't be set"), "{words}");
         }
-        let words = check(&options(&[("max.in.flight", "6")])).unwrap_err();
-        assert!(words.contains("at most 5"), "{words}");
-        check(&options(&[("max.in.flight", "1")])).unwrap();
+    }
+
+    #[test]
+    fn numbers_that_would_take_all_memory_or_the_order_are_refused_with_their_bounds() {
+        for (name, range, why) in
+            BOUNDED.iter().flat_map(|(names, range, why)| names.iter().map(move |name| (name, range, why)))
+        {
+            let refused = [range.start().checked_sub(1), Some(range.end() + 1)];
+            for value in refused.into_iter().flatten().map(|value| value.to_string()) {
+                let words = check(&options(&[(name, &value)])).unwrap_err();
+                assert!(words.contains(name) && words.contains(&value) && words.contains(why), "{words}");
+            }
+        }
+        for allowed in
+            [("max.in.flight", "1"), ("queue.buffering.max.kbytes", "2048"), ("receive.message.max.bytes", "52429312")]
+        {
+            check(&options(&[allowed])).unwrap();
+        }
     }
 
     #[test]
@@ -316,7 +352,8 @@ mod tests {
 
     #[test]
     fn what_can_not_be_is_said_before_a_broker_is_asked() {
-        let changes: [(fn(&mut Options), &str); 7] = [
+        type Change = fn(&mut Options);
+        let changes: [(Change, &str); 7] = [
             (|options| options.brokers.clear(), "kafka.brokers"),
             (|options| options.brokers = vec!["a:1,b:2".into()], "kafka.brokers"),
             (|options| options.topic = "an event".into(), "kafka.topic"),
