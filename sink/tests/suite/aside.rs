@@ -63,12 +63,16 @@ async fn loses_a_partition_of_which_something_was_read(lost: Lost) {
     // Fetched before its leader went: not taken, it comes again.
     harness.produce(1, &[13, 11]).await;
     group.read_up_to(1, 3).await;
+    // A flush of the others takes nothing of it along.
+    harness.produce(0, &[3]).await;
+    harness.produce(0, &[4]).await;
+    harness.committed(0, 1).await;
     assert_eq!(harness.position(1).await.unwrap().last, 0);
     group.find(1);
     harness.committed(1, 2).await;
     eventually("it is ready", async || running.ready().is_ok()).await;
     running.stop().await;
-    assert_eq!(harness.ids().await, [1, 2, 10, 11, 12, 13, 20, 21]);
+    assert_eq!(harness.ids().await, [1, 2, 3, 4, 10, 11, 12, 13, 20, 21]);
     assert_eq!(harness.position(1).await.unwrap().duplicates, 1);
 }
 
