@@ -5,8 +5,10 @@
 use super::client::{Client, Closing, Context, code_words, words};
 use super::{Options, entry, properties, rights};
 use crate::{Entry, ReadError};
+use futures::FutureExt;
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -81,9 +83,22 @@ impl Fetcher {
         Ok(place)
     }
 
-    /// Waits for the next thing; nothing is lost when it is dropped.
+    /// Waits for the next thing; nothing is lost when it is dropped. Of trouble only the last is told, and none that is
+    /// over: while Kafka is down errors pile up faster than a reader that backs off looks at them.
     pub(super) async fn next(&self) -> Fetched {
-        match self.consumer.recv().await {
+        let mut fetched = self.came(self.consumer.recv().await);
+        while matches!(fetched, Fetched::Trouble(_)) {
+            match self.consumer.recv().now_or_never().map(|came| self.came(came)) {
+                None => break,
+                Some(Fetched::Nothing) => {}
+                Some(newer) => fetched = newer,
+            }
+        }
+        fetched
+    }
+
+    fn came(&self, came: Result<BorrowedMessage<'_>, KafkaError>) -> Fetched {
+        match came {
             Ok(message) => entry::entry(&message).map_or(Fetched::Nothing, Fetched::Entry),
             Err(KafkaError::PartitionEOF(partition)) => u32::try_from(partition).map_or(Fetched::Nothing, Fetched::End),
             Err(error) => self.failed(&error),

@@ -144,35 +144,38 @@ impl Membership {
     }
 
     /// Takes part in the group until something changes (`None`) or is wrong (in words). All that has happened is taken in
-    /// before it waits: a member that was gone for a while learns that it lost its partitions before it reads on.
+    /// before it waits, and of what went wrong only the last is told: a member that was gone for a while, or that looks
+    /// seldom because Kafka was down, learns what it has before it reads on, and not one old error at a time.
     pub(super) async fn take_part(&self) -> Option<String> {
         let mut events = self.member.stream();
+        let mut wrong = None;
         poll_fn(|context| {
             loop {
                 // The stream is pending also after it consumed an event (a change, a line for the log), and then wakes
                 // who polled it at once.
                 let woken = Arc::new(Woken::default());
                 let polled = events.poll_next_unpin(&mut Context::from_waker(&Waker::from(woken.clone())));
-                if let Some(ready) = self.taken_in(polled) {
-                    return ready;
+                if let Poll::Ready(Some(Err(error))) = &polled {
+                    wrong = self.trouble(error).or(wrong.take());
                 }
-                if !woken.0.load(Ordering::Acquire) {
+                if polled.is_pending() && !woken.0.load(Ordering::Acquire) {
                     break;
                 }
             }
-            let polled = events.poll_next_unpin(context);
-            self.taken_in(polled).unwrap_or(Poll::Pending)
+            if !lock(&self.member.context().changes).is_empty() {
+                return Poll::Ready(None);
+            }
+            if wrong.is_some() {
+                return Poll::Ready(wrong.take());
+            }
+            match events.poll_next_unpin(context) {
+                Poll::Ready(Some(Err(error))) => Poll::Ready(self.trouble(&error)),
+                Poll::Ready(_) => Poll::Ready(None),
+                Poll::Pending if lock(&self.member.context().changes).is_empty() => Poll::Pending,
+                Poll::Pending => Poll::Ready(None),
+            }
         })
         .await
-    }
-
-    /// `None`: nothing to tell of.
-    fn taken_in<T>(&self, polled: Poll<Option<KafkaResult<T>>>) -> Option<Poll<Option<String>>> {
-        match polled {
-            Poll::Ready(Some(Err(error))) => Some(Poll::Ready(self.trouble(&error))),
-            Poll::Ready(_) => Some(Poll::Ready(None)),
-            Poll::Pending => (!lock(&self.member.context().changes).is_empty()).then_some(Poll::Ready(None)),
-        }
     }
 
     fn trouble(&self, error: &KafkaError) -> Option<String> {
