@@ -50,7 +50,7 @@ pub struct Store {
 impl Setup {
     /// With short timeouts, on a lake on disk.
     pub fn on(brokers: String) -> Setup {
-        Setup { brokers, partitions: 4, session_timeout_ms: SESSION_TIMEOUT_MS, flush_age_ms: 300, lake: None }
+        Setup { brokers, partitions: 4, session_timeout_ms: SESSION_TIMEOUT_MS, flush_age_ms: 1_000, lake: None }
     }
 }
 

@@ -25,7 +25,7 @@ fn a_broker_that_is_killed_under_load_costs_no_acknowledged_event() {
     let mut broker = Broker::start();
     let cluster = Cluster::new(&Setup::on(broker.bootstrap()));
     let (mut ingest, mut sink) = start(&cluster);
-    let load = cluster.load("load", &ingest, 1_500);
+    let load = cluster.load("load", &ingest, 600);
     for round in 0..rounds(3) {
         pause(Duration::from_millis(random.random_range(200..2_000)));
         broker.kill();
@@ -46,7 +46,7 @@ fn a_broker_that_stands_still_for_longer_than_every_timeout_is_told_to_clients_a
     let broker = Broker::start();
     let cluster = Cluster::new(&Setup::on(broker.bootstrap()));
     let (mut ingest, mut sink) = start(&cluster);
-    let load = cluster.load("load", &ingest, 1_000);
+    let load = cluster.load("load", &ingest, 600);
     for round in 0..rounds(3) {
         pause(Duration::from_secs(1));
         broker.pause();

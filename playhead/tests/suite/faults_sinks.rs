@@ -30,7 +30,7 @@ fn ingest_nodes_and_sinks_that_are_killed_at_random_cost_no_acknowledged_event()
     let mut ingests = [cluster.ingest("ingest-a"), cluster.ingest("ingest-b")];
     let mut sinks = two_sinks(&cluster);
     // As behind a load balancer: each node has clients of its own, who come back when it does.
-    let loads = vec![cluster.load("load-a", &ingests[0], 1_000), cluster.load("load-b", &ingests[1], 1_000)];
+    let loads = vec![cluster.load("load-a", &ingests[0], 400), cluster.load("load-b", &ingests[1], 400)];
     for round in 0..rounds(10) {
         pause(Duration::from_millis(random.random_range(50..1_500)));
         let victim = random.random_range(0..2);
@@ -66,7 +66,7 @@ fn two_sinks_that_fight_for_the_same_partitions_write_each_event_once() {
         .each_ref()
         .map(|(name, group)| cluster.sink_with(&format!("sink-{name}"), &[("PLAYHEAD_KAFKA__GROUP_ID", group)]));
     sinks.iter_mut().for_each(|sink| sink.wait_ready(RECOVERY_MAX));
-    let load = cluster.load("load", &ingest, 1_000);
+    let load = cluster.load("load", &ingest, 600);
     let [one, other] = &mut sinks;
     for _ in 0..rounds(3) {
         pause(Duration::from_secs(3));
@@ -86,7 +86,7 @@ fn a_sink_that_was_frozen_over_a_rebalance_changes_nothing_when_it_wakes_and_tak
     let cluster = cluster();
     let mut ingest = cluster.ingest("ingest");
     let mut sinks = two_sinks(&cluster);
-    let load = cluster.load("load", &ingest, 1_000);
+    let load = cluster.load("load", &ingest, 600);
     for round in 0..rounds(3) {
         // Somewhere in filling a buffer or writing it.
         pause(Duration::from_millis(random.random_range(1_000..2_000)));
@@ -116,7 +116,7 @@ fn sinks_that_join_and_leave_under_load_hand_over_without_loss_or_copy() {
     let mut ingest = cluster.ingest("ingest");
     let mut stays = cluster.sink("sink-stays");
     stays.wait_ready(RECOVERY_MAX);
-    let load = cluster.load("load", &ingest, 1_500);
+    let load = cluster.load("load", &ingest, 600);
     for round in 0..rounds(3) {
         let mut guests = [cluster.sink(&format!("guest-{round}-a")), cluster.sink(&format!("guest-{round}-b"))];
         if random.random_bool(0.5) {

@@ -42,7 +42,7 @@ fn in_rounds(test: &str, fault: impl Fn(&Proxy, &mut StdRng)) {
     let proxy = Proxy::before(&store.endpoint());
     let cluster = cluster(store, &proxy.endpoint());
     let (mut ingest, mut sink) = start(&cluster);
-    let load = cluster.load("load", &ingest, 1_000);
+    let load = cluster.load("load", &ingest, 600);
     for round in 0..rounds(3) {
         pause(Duration::from_millis(random.random_range(200..1_500)));
         let before = proxy.dealt();
@@ -61,7 +61,7 @@ fn in_rounds(test: &str, fault: impl Fn(&Proxy, &mut StdRng)) {
 fn a_store_that_answers_503_for_a_while_is_waited_out() {
     in_rounds("store answers 503", |proxy, random| {
         proxy.fail("*", "", u32::MAX, Fault::Status(503));
-        pause(Duration::from_millis(random.random_range(500..5_000)));
+        pause(Duration::from_millis(random.random_range(2_000..6_000)));
     });
 }
 
@@ -101,7 +101,7 @@ fn a_store_that_is_killed_under_load_is_waited_for_by_two_sinks() {
     let (mut ingest, mut sink) = start(&cluster);
     let mut second = cluster.sink("sink-b");
     second.wait_ready(RECOVERY_MAX);
-    let load = cluster.load("load", &ingest, 1_000);
+    let load = cluster.load("load", &ingest, 600);
     for round in 0..rounds(3) {
         pause(Duration::from_millis(random.random_range(200..2_000)));
         store.kill();
