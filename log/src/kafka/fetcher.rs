@@ -32,6 +32,7 @@ pub(super) enum Fetched {
 pub(super) struct Fetcher {
     consumer: Client<StreamConsumer<Context>>,
     options: Arc<Options>,
+    name: String,
     fetched: BTreeSet<u32>,
 }
 
@@ -40,7 +41,12 @@ impl Fetcher {
         let consumer = properties::fetcher(&options, name).create_with_context(Context::default());
         let consumer = consumer.map_err(|error| ReadError::Unavailable(words(&error)))?;
         let consumer = Client::new(consumer, closing);
-        Ok(Self { consumer, options, fetched: BTreeSet::new() })
+        Ok(Self { consumer, options, name: name.to_owned(), fetched: BTreeSet::new() })
+    }
+
+    /// Another one like it, which fetches nothing yet.
+    pub(super) fn renewed(&self, closing: &Closing) -> Result<Self, ReadError> {
+        Self::new(self.options.clone(), &self.name, closing)
     }
 
     /// From here on, records of `partition` come from `offset`. What was fetched before is dropped: each start is a

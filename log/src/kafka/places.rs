@@ -30,6 +30,12 @@ const BEHIND_QUIET: Duration = Duration::from_millis(500);
 /// Between two looks at a place that is in doubt.
 const DOUBT_PAUSE: Duration = Duration::from_millis(500);
 
+/// So many fetches in vain, and the client is at fault: seen of librdkafka 2.12 after an outage of 40 s, in which it went
+/// on answering questions but fetched no more.
+const IN_VAIN_MAX: u32 = 3;
+/// The longest wait for a fetch: QUIET doubled so often, 80 s.
+const IN_VAIN_DOUBLINGS: u32 = 4;
+
 #[derive(Debug, Clone)]
 struct Place {
     /// The next record's offset, or below it when offsets are taken by no record.
@@ -42,6 +48,8 @@ struct Place {
     stood_at: Option<u64>,
     /// Doubts in a row, without moving or reaching the end, because of a batch that was broken.
     broken: u32,
+    /// Fetches in a row of which nothing came, though the brokers say that there is something.
+    in_vain: u32,
     /// Counts seeks, so that an answer about a former one is of no use.
     sought: u64,
     look_at: Instant,
@@ -85,6 +93,7 @@ impl Places {
             doubt: false,
             stood_at: None,
             broken: 0,
+            in_vain: 0,
             sought: self.seeks,
             look_at: now + QUIET,
         };
@@ -104,6 +113,7 @@ impl Places {
         place.next = offset + 1;
         place.seen = place.seen.max(place.next);
         place.said = None;
+        place.in_vain = 0;
         place.look_at = now + QUIET;
         true
     }
@@ -116,7 +126,7 @@ impl Places {
     /// The fetch of `partition` reached the end, and went over all below `position`; `Some`: say that it is this one.
     pub(super) fn end(&mut self, partition: u32, position: Option<u64>, now: Instant) -> Option<u64> {
         let place = self.places.get_mut(&partition).filter(|place| !place.doubt)?;
-        (place.stood_at, place.broken) = (None, 0);
+        (place.stood_at, place.broken, place.in_vain) = (None, 0, 0);
         let end = place.next.max(position.unwrap_or(0));
         place.seen = place.seen.max(end);
         if place.said == Some(end) {
@@ -150,6 +160,7 @@ impl Places {
             let stood = place.stood_at.replace(place.next) == Some(place.next);
             place.broken = u32::from(broken) + if stood { place.broken } else { 0 };
             most = most.max(place.broken);
+            place.in_vain = 0;
             place.doubt = true;
             // What a fetch still has to tell of broken batches comes before all are fetched anew: it counts once.
             place.look_at = if broken || stood { now + DOUBT_PAUSE } else { now };
@@ -197,7 +208,6 @@ impl Places {
             return Verdict::OutOfRange { offset };
         }
         place.seen = place.seen.max(bounds.end);
-        // What is fetched anew needs its time.
         place.look_at = now + QUIET;
         let all_was_said = place.said.is_some() || bounds.end == offset;
         if !place.doubt && !place.is_behind() && all_was_said {
@@ -206,8 +216,29 @@ impl Places {
         self.seeks += 1;
         place.seen = bounds.end;
         place.doubt = false;
+        place.in_vain += 1;
+        // What is fetched anew needs its time, on a slow line each time more.
+        place.look_at = now + QUIET * (1 << (place.in_vain - 1).min(IN_VAIN_DOUBLINGS));
         place.sought = self.seeks;
         Verdict::Fetch { offset }
+    }
+
+    /// True: fetches of `partition` bring nothing, again and again, and no error either.
+    pub(super) fn is_in_vain(&self, partition: u32) -> bool {
+        self.places.get(&partition).is_some_and(|place| place.in_vain >= IN_VAIN_MAX)
+    }
+
+    /// All are fetched by another client from now on: where from. Those in doubt are looked at before.
+    pub(super) fn begin_anew(&mut self, now: Instant) -> Vec<(u32, u64)> {
+        let sound = self.places.iter_mut().filter(|(_, place)| !place.doubt);
+        sound
+            .map(|(partition, place)| {
+                self.seeks += 1;
+                place.sought = self.seeks;
+                place.look_at = place.look_at.max(now + QUIET);
+                (*partition, place.next)
+            })
+            .collect()
     }
 }
 

@@ -206,6 +206,7 @@ impl Reader {
                     let Range { start, end } = bounds;
                     self.errors.push_back(ReadError::OutOfRange { partition, offset, start, end });
                 }
+                Verdict::Fetch { .. } if self.places.is_in_vain(partition) => self.renew_fetcher(now),
                 Verdict::Fetch { offset } => {
                     telemetry::refetch();
                     if let Err(error) = self.fetcher.start(partition, offset) {
@@ -213,6 +214,25 @@ impl Reader {
                         self.trouble(error.to_string());
                     }
                 }
+            }
+        }
+    }
+
+    /// The brokers have what a fetcher does not bring, and it meets no error: another client takes its place.
+    fn renew_fetcher(&mut self, now: Instant) {
+        telemetry::fetcher();
+        tracing::warn!(
+            topic = self.shared.options.topic,
+            "nothing is fetched of what the brokers have: by another client now"
+        );
+        match self.fetcher.renewed(&self.shared.closing) {
+            Ok(fetcher) => self.fetcher = fetcher,
+            Err(error) => return self.trouble(error.to_string()),
+        }
+        for (partition, offset) in self.places.begin_anew(now) {
+            if let Err(error) = self.fetcher.start(partition, offset) {
+                self.places.doubt_all(false, now);
+                self.trouble(error.to_string());
             }
         }
     }

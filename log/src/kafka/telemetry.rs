@@ -6,6 +6,7 @@ const PRODUCERS: &str = "playhead_kafka_producers_total";
 const READ_ERRORS: &str = "playhead_kafka_read_errors_total";
 const REBALANCES: &str = "playhead_kafka_rebalances_total";
 const COMMIT_ERRORS: &str = "playhead_kafka_commit_errors_total";
+const FETCHERS: &str = "playhead_kafka_fetchers_renewed_total";
 const REFETCHES: &str = "playhead_kafka_refetches_total";
 
 /// Says what each metric is, and begins at 0 what counts trouble: a counter that appears with its first value has not
@@ -17,7 +18,7 @@ pub(super) fn describe() {
     for kind in ["out_of_range", "unavailable", "corrupt"] {
         counter!(READ_ERRORS, "kind" => kind).increment(0);
     }
-    for name in [COMMIT_ERRORS, REFETCHES] {
+    for name in [COMMIT_ERRORS, FETCHERS, REFETCHES] {
         counter!(name).increment(0);
     }
     describe_counter!(APPEND_ERRORS, "Records that Kafka did not acknowledge, by kind: full, unknown, too_large");
@@ -28,6 +29,7 @@ pub(super) fn describe() {
         "Changes of the partitions of this process's readers, by kind: assigned, revoked, lost"
     );
     describe_counter!(COMMIT_ERRORS, "Commits to the consumer group that failed; only lag tools miss them");
+    describe_counter!(FETCHERS, "Fetching clients replaced because they brought nothing of what the brokers had");
     describe_counter!(REFETCHES, "Partitions fetched anew from where the reader stands, because of doubt");
 }
 
@@ -49,6 +51,10 @@ pub(super) fn rebalance(kind: &'static str) {
 
 pub(super) fn commit_error() {
     counter!(COMMIT_ERRORS).increment(1);
+}
+
+pub(super) fn fetcher() {
+    counter!(FETCHERS).increment(1);
 }
 
 pub(super) fn refetch() {

@@ -185,3 +185,34 @@ fn brokers_that_do_not_answer_are_asked_again_after_a_while() {
     places.unanswered(asked[0], later);
     assert_eq!(places.look_at(), Some(later + DOUBT_PAUSE), "sooner when a position is in doubt");
 }
+
+#[test]
+fn a_fetch_of_which_nothing_comes_is_given_more_time_and_then_another_client() {
+    let (mut places, mut now) = at(2, 9);
+    places.seek(1, 4, 4, now);
+    for wait in [QUIET, QUIET, QUIET * 2] {
+        assert!(!places.is_in_vain(0));
+        now += wait;
+        assert_eq!(verify(&mut places, 0..9, now), Verdict::Fetch { offset: 2 });
+    }
+    assert!(places.is_in_vain(0) && !places.is_in_vain(1));
+    assert_eq!(places.begin_anew(now), [(0, 2), (1, 4)]);
+    assert!(places.record(0, 2, now) && !places.is_in_vain(0));
+}
+
+#[test]
+fn a_fetch_that_reaches_its_end_or_meets_an_error_was_not_in_vain() {
+    for meets_error in [false, true] {
+        let (mut places, mut now) = at(2, 9);
+        for _ in 0..5 {
+            now += QUIET;
+            assert_eq!(verify(&mut places, 0..9, now), Verdict::Fetch { offset: 2 });
+            if meets_error {
+                places.doubt_all(true, now);
+            } else {
+                places.end(0, None, now);
+            }
+        }
+        assert!(!places.is_in_vain(0));
+    }
+}
