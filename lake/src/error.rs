@@ -230,7 +230,10 @@ mod tests {
         }
         assert_eq!(advice("Server returned non-2xx status code: 503 Service Unavailable: SlowDown"), None);
         assert!(is_refusal("status code: 404 Not Found: <Code>NoSuchBucket</Code>"));
-        assert!(!is_refusal("error sending request for url (http://169.254.169.254/latest/api/token)"), "it may be slow");
+        assert!(
+            !is_refusal("error sending request for url (http://169.254.169.254/latest/api/token)"),
+            "it may be slow"
+        );
     }
 
     #[test]
