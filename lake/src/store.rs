@@ -116,10 +116,24 @@ pub(crate) fn check_options(provider: Provider, options: &BTreeMap<String, Strin
                     return Err(format!("{name} = {value:?} is no time from \"1s\" to \"600s\""));
                 }
             }
+            Some(Named::Client(ClientConfigKey::AllowHttp)) if !["true", "false"].contains(&value.trim()) => {
+                return Err(format!("{name} = {value:?}: \"true\" or \"false\""));
+            }
+            Some(_) if name.to_ascii_lowercase().ends_with("endpoint") => check_endpoint(name, value)?,
             Some(_) => {}
         }
     }
     Ok(())
+}
+
+/// object_store takes any text for an endpoint, and panics over one without a scheme at its first request.
+fn check_endpoint(name: &str, value: &str) -> Result<(), String> {
+    let usable = Url::parse(value.trim()).is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
+    if usable {
+        Ok(())
+    } else {
+        Err(format!("{name} = {value:?}: it must begin with http:// or https://, and name a host"))
+    }
 }
 
 const NOT_CONDITIONAL: &str = "conditional puts must not be disabled: two writers would overwrite each other's commits";
@@ -173,6 +187,9 @@ fn s3(url: &Url, options: &BTreeMap<String, String>) -> Result<AmazonS3Builder, 
     }
     let endpoint = set(AmazonS3ConfigKey::S3Endpoint).or_else(|| set(AmazonS3ConfigKey::Endpoint));
     let http = set(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp)).is_some_and(|value| value == "true");
+    if let Some(endpoint) = &endpoint {
+        check_endpoint("aws_endpoint", endpoint)?;
+    }
     if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) && !http {
         return Err("its endpoint is http://, without encryption: if that is meant, set the option aws_allow_http = \
                     \"true\""
@@ -252,5 +269,17 @@ mod tests {
         let unencrypted = options(&[("aws_access_key_id", "who"), ("aws_endpoint", "http://store:9000")]);
         let refused = open(&Url::parse("s3://bucket/lake").unwrap(), &unencrypted).unwrap_err();
         assert!(refused.contains("aws_allow_http"), "{refused}");
+    }
+
+    #[test]
+    fn an_endpoint_that_is_no_address_is_refused_before_anybody_asks_it() {
+        for wrong in ["127.0.0.1:9000", "store:9000", "ftp://store", "http://", ""] {
+            let refused = check_options(Provider::S3, &options(&[("aws_endpoint", wrong)])).unwrap_err();
+            assert!(refused.contains("http://"), "{wrong}: {refused}");
+        }
+        check_options(Provider::S3, &options(&[("aws_endpoint", "http://127.0.0.1:9000"), ("aws_allow_http", "true")]))
+            .unwrap();
+        let refused = check_options(Provider::S3, &options(&[("aws_allow_http", "yup")])).unwrap_err();
+        assert!(refused.contains("true"), "{refused}");
     }
 }
