@@ -1,7 +1,7 @@
 //! How the suite gets a log of each kind.
 use async_trait::async_trait;
 use event::clock::{Clock, Micros};
-use log::{Entry, Log, Next, Reader, Record, embedded, kafka, memory};
+use log::{Entry, Log, Next, ReadError, Reader, Record, embedded, kafka, memory};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -185,7 +185,14 @@ pub async fn append(log: &Arc<dyn Log>, partition: u32, texts: &[&str]) -> Vec<u
 pub async fn reader_at(log: &Arc<dyn Log>, name: Option<&str>, partition: u32, offset: u64) -> Box<dyn Reader> {
     let mut reader = log.reader(name).await.unwrap();
     assert!(matches!(reader.next().await, Ok(Next::Assigned(_))));
-    reader.seek(partition, offset).await.unwrap();
+    soon(async {
+        // A broker that was just started, or frozen, may not lead its partitions yet.
+        while let Err(error) = reader.seek(partition, offset).await {
+            assert!(matches!(error, ReadError::Unavailable(_)), "{error}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
     reader
 }
 
