@@ -36,6 +36,7 @@ pub(super) struct Producer {
     options: Arc<Options>,
     state: Mutex<State>,
     closing: Closing,
+    make_pause: Duration,
 }
 
 /// A record that is under way.
@@ -47,7 +48,13 @@ pub(super) struct Sent {
 
 impl Producer {
     pub(super) fn new(options: Arc<Options>, closing: &Closing) -> Self {
-        Self { config: properties::producer(&options), options, state: Mutex::default(), closing: closing.clone() }
+        Self {
+            config: properties::producer(&options),
+            options,
+            state: Mutex::default(),
+            closing: closing.clone(),
+            make_pause: MAKE_PAUSE,
+        }
     }
 
     /// Makes the producer before it is needed. What fails now is said by the first append.
@@ -154,7 +161,7 @@ impl Producer {
         if let Some(current) = &state.current {
             return Ok(current.clone());
         }
-        if state.made_at.is_some_and(|at| at.elapsed() < MAKE_PAUSE) {
+        if state.made_at.is_some_and(|at| at.elapsed() < self.make_pause) {
             return Err(AppendError::Full(format!("the producer is made anew: {}", state.fatal)));
         }
         state.made_at = Some(Instant::now());
