@@ -20,6 +20,15 @@ pub enum Error {
         /// What does not fit, and what to do.
         reason: String,
     },
+    /// The store answered that we may not, or that there is no such bucket: an operator has to act. Only at an opening;
+    /// for a table that is open already it is [`Error::Unavailable`].
+    #[error("the store refuses table {table}: {reason}")]
+    Refused {
+        /// The table's place.
+        table: String,
+        /// What to do, and what the store said.
+        reason: String,
+    },
     /// An fsync failed: nobody knows what the disk holds. Nothing may go on, on this handle or another, until the
     /// process starts again.
     #[error("table {table} is not durable: {reason}")]
@@ -52,11 +61,36 @@ impl Error {
         Error::Broken { table: table.to_owned(), reason: reason.into() }
     }
 
-    /// Passing trouble; with what to do about it, where the store's words tell.
+    /// Passing trouble. What to do about it comes first, where the store's words tell: they may be long.
     fn unavailable(table: &str, reason: &str) -> Error {
-        let advice = advice(reason).map(|advice| format!("; {advice}"));
-        Error::Unavailable(format!("{table}: {reason}{}", advice.unwrap_or_default()))
+        let advice = advice(reason).map(|advice| format!("{advice}. It said: "));
+        Error::Unavailable(format!("{table}: {}{reason}", advice.unwrap_or_default()))
     }
+
+    /// What is passing trouble for an open table is none at its opening, where the store's words say what to do.
+    pub(crate) fn at_opening(self, table: &str) -> Error {
+        match self {
+            Error::Unavailable(reason) if is_refusal(&reason) => {
+                let reason = reason.strip_prefix(table).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&reason);
+                Error::Refused { table: table.to_owned(), reason: reason.to_owned() }
+            }
+            error => error,
+        }
+    }
+}
+
+/// An error with its causes, down to the first one: object_store leaves out why a request was not sent.
+fn in_words(error: &(dyn StdError + 'static)) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !words.contains(&text) {
+            words = format!("{words}: {text}");
+        }
+        cause = error.source();
+    }
+    words
 }
 
 /// Where a machine's own credentials come from, when none are given.
@@ -64,13 +98,13 @@ const METADATA_SERVICES: [&str; 2] = ["169.254.169.254", "metadata.google.intern
 
 /// Whether waiting is of no use: the store answered, and an operator has to act. A metadata service that doesn't answer
 /// is either not there (no credentials at all), or slow on a machine that has just started: that is waited out.
-pub(crate) fn is_refusal(reason: &str) -> bool {
+fn is_refusal(reason: &str) -> bool {
     advice(reason).is_some() && !METADATA_SERVICES.iter().any(|host| reason.contains(host))
 }
 
 /// What an operator can do about an answer of a store, by the store's words in `reason`: on some ways through
 /// delta-rs only the words are left of an error. `None`: nothing but wait.
-pub(crate) fn advice(reason: &str) -> Option<&'static str> {
+fn advice(reason: &str) -> Option<&'static str> {
     let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
     if says(&["NoSuchBucket", "specified bucket does not exist", "ContainerNotFound", "bucket was not found"]) {
         return Some("make the bucket, or correct lake.url");
@@ -88,8 +122,8 @@ pub(crate) fn advice(reason: &str) -> Option<&'static str> {
     if says(&["status code: 401", "status code: 403", "lacked the necessary privileges", "lacked valid authentication"])
     {
         return Some(
-            "access was denied: check the credentials in lake.options, and that they may get, put, list and \
-                     delete below the table",
+            "access was denied: check the credentials in lake.options, and that they may get, put, list and delete below \
+             the table",
         );
     }
     None
@@ -97,7 +131,7 @@ pub(crate) fn advice(reason: &str) -> Option<&'static str> {
 
 /// Sorts an error of delta-rs. What nobody can name is passing trouble only if I/O is behind it.
 pub(crate) fn delta(table: &str, doing: &str, error: DeltaTableError) -> Error {
-    let reason = format!("{doing}: {error}");
+    let reason = format!("{doing}: {}", in_words(&error));
     if any_cause(&error, |cause| cause.is::<SyncFailed>()) {
         return Error::not_durable(table, reason);
     }
@@ -122,7 +156,7 @@ pub(crate) fn delta(table: &str, doing: &str, error: DeltaTableError) -> Error {
 
 /// Sorts an error of the store. `missing` says whether an absent file breaks the table.
 pub(crate) fn store(table: &str, doing: &str, error: &object_store::Error, missing: Missing) -> Error {
-    let reason = format!("{doing}: {error}");
+    let reason = format!("{doing}: {}", in_words(error));
     if any_cause(error, |cause| cause.is::<SyncFailed>()) {
         return Error::not_durable(table, reason);
     }
@@ -141,7 +175,7 @@ pub(crate) enum Missing {
 
 /// Sorts an error of reading or writing Parquet.
 pub(crate) fn parquet(table: &str, doing: &str, error: &ParquetError) -> Error {
-    parquet_reason(table, format!("{doing}: {error}"), error)
+    parquet_reason(table, format!("{doing}: {}", in_words(error)), error)
 }
 
 fn parquet_reason(table: &str, reason: String, error: &ParquetError) -> Error {
@@ -227,6 +261,7 @@ mod tests {
                 panic!("it may pass")
             };
             assert!(reason.contains(advised), "{reason}");
+            assert!(reason.find(advised) < reason.find(words), "first what to do: {reason}");
         }
         assert_eq!(advice("Server returned non-2xx status code: 503 Service Unavailable: SlowDown"), None);
         assert!(is_refusal("status code: 404 Not Found: <Code>NoSuchBucket</Code>"));
@@ -234,6 +269,28 @@ mod tests {
             !is_refusal("error sending request for url (http://169.254.169.254/latest/api/token)"),
             "it may be slow"
         );
+    }
+
+    #[test]
+    fn why_a_request_was_not_sent_is_told() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("error sending request")]
+        struct Sending(#[source] std::io::Error);
+
+        let error = generic(Sending(std::io::Error::other("connection refused")));
+        let Error::Unavailable(reason) = store("t", "put", &error, Missing::Passes) else { panic!("it may pass") };
+        assert_eq!(reason, "t: put: Generic test error: error sending request: connection refused");
+    }
+
+    #[test]
+    fn what_a_store_refuses_stops_an_opening_and_nothing_else() {
+        let refused = || store("t", "put", &generic(std::io::Error::other("status code: 403")), Missing::Passes);
+        assert!(matches!(refused(), Error::Unavailable(_)));
+        let Error::Refused { table, reason } = refused().at_opening("t") else { panic!("it is refused") };
+        assert_eq!(table, "t");
+        assert!(reason.starts_with("access was denied"), "{reason}");
+        let busy = store("t", "put", &generic(std::io::Error::other("status code: 503")), Missing::Passes);
+        assert!(matches!(busy.at_opening("t"), Error::Unavailable(_)));
     }
 
     #[test]

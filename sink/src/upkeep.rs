@@ -104,7 +104,9 @@ pub(crate) async fn run(lake: Lake, clock: Arc<dyn Clock>, pace: Pace, stop: Can
                     tracing::warn!(table = kept.name, reason, "upkeep is put off: the store does not answer");
                 }
                 Err(error @ Error::NotDurable { .. }) => return Err(error),
-                Err(error @ (Error::Incompatible { .. } | Error::Broken { .. })) => kept.stop(&error, pace.stopped),
+                Err(error @ (Error::Incompatible { .. } | Error::Refused { .. } | Error::Broken { .. })) => {
+                    kept.stop(&error, pace.stopped)
+                }
             }
         }
     }

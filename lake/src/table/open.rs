@@ -24,8 +24,8 @@ impl Table {
     /// more) and keeps its own properties. When two make it at once, the loser opens what the winner made.
     ///
     /// # Errors
-    /// [`Error::Incompatible`] when the table has other columns or is not one we can write, when the store refuses us,
-    /// and when it ignores the condition of a put, which commits go by (proven at each call with a small object);
+    /// [`Error::Incompatible`] when the table has other columns or is not one we can write, and when the store ignores
+    /// the condition of a put, which commits go by (proven at each call with a small object); [`Error::Refused`];
     /// [`Error::Broken`] when there are data files but no Delta log.
     pub async fn open_or_create(location: &Location, spec: &Spec) -> Result<Table, Error> {
         let Some(place) = location.place(true).await? else {
@@ -42,13 +42,13 @@ impl Table {
     /// Opens an existing table to read; `None` if there is none.
     pub async fn open(location: &Location) -> Result<Option<Table>, Error> {
         match location.place(false).await? {
-            Some(place) => Table::open_at(&place).await.map_err(at_opening(&place)),
+            Some(place) => Table::open_at(&place).await.map_err(|error| error.at_opening(&display_name(&place.url))),
             None => Ok(None),
         }
     }
 
     async fn open_or_create_at(place: Place, spec: &Spec) -> Result<Table, Error> {
-        Table::found_or_made(&place, spec).await.map_err(at_opening(&place))
+        Table::found_or_made(&place, spec).await.map_err(|error| error.at_opening(&display_name(&place.url)))
     }
 
     async fn found_or_made(place: &Place, spec: &Spec) -> Result<Table, Error> {
@@ -106,15 +106,6 @@ impl Table {
             metrics::counter!(name, "table" => table.label.clone()).increment(0);
         }
         Ok(table)
-    }
-}
-
-/// What is passing trouble for an open table is none at its opening, where the words of `error` say what to do.
-fn at_opening(place: &Place) -> impl FnOnce(Error) -> Error + use<> {
-    let name = display_name(&place.url);
-    move |error| match error {
-        Error::Unavailable(reason) if error::is_refusal(&reason) => Error::incompatible(&name, reason),
-        error => error,
     }
 }
 

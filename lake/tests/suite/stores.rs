@@ -185,7 +185,9 @@ async fn a_refusal_at_the_opening_says_what_to_do() {
     ] {
         let (written, read) = open(bucket, &further).await;
         for refused in [written.map(drop), read.map(drop)] {
-            let Err(Error::Incompatible { reason, .. }) = refused else { panic!("{bucket} {further:?}: {refused:?}") };
+            let Err(Error::Refused { reason, .. } | Error::Incompatible { reason, .. }) = refused else {
+                panic!("{bucket} {further:?}: {refused:?}")
+            };
             assert!(reason.contains(words) && !reason.contains("wrong"), "{reason}");
         }
     }

@@ -21,6 +21,10 @@ pub async fn run(context: Context, options: Audit) -> Result<Outcome, Error> {
         false => 0,
     };
     let tables = Tables::open(&lake).await?;
+    if tables.events.is_none() {
+        let place = storage.lake.events_name();
+        tracing::warn!("no table at {place}: no sink has started with this lake yet, or lake.url is another");
+    }
     let bar = terminal::progress(2, "audit");
     let report = audit::audit(&context.config, &tables, &log, options.acked.as_deref(), &bar).await;
     bar.finish_and_clear();

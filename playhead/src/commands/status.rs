@@ -6,6 +6,7 @@ use crate::terminal;
 use lake::table::Table;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// What is printed.
 #[derive(Debug, Serialize)]
@@ -22,6 +23,8 @@ struct Status {
     log: LogStatus,
     /// Where the tables are.
     lake: String,
+    /// Why they can't be read now. Null: they can.
+    lake_error: Option<String>,
     partitions: Vec<Partition>,
     events: Option<TableStatus>,
     dead_letters: Option<TableStatus>,
@@ -38,15 +41,15 @@ struct LogStatus {
     group: Option<String>,
 }
 
-/// One partition: the log's bounds, and the next offset that the lake wants. `lake_ahead`: the log ends below that: it is
-/// not the log that the lake was written from.
+/// One partition: the log's bounds, and the next offset that the lake wants (null: it can't be read). `lake_ahead`: the log
+/// ends below that: it is not the log that the lake was written from.
 #[derive(Debug, Serialize)]
 struct Partition {
     partition: u32,
     log_start: u64,
     log_end: u64,
-    lake_next: u64,
-    lag_records: u64,
+    lake_next: Option<u64>,
+    lag_records: Option<u64>,
     lake_ahead: bool,
 }
 
@@ -59,27 +62,41 @@ struct TableStatus {
     bytes: u64,
 }
 
-/// Looks and prints; never changes anything.
+/// What the tables say.
+#[derive(Default)]
+struct LakeStatus {
+    /// For each partition, the next offset that the lake wants.
+    next: Vec<u64>,
+    events: Option<TableStatus>,
+    dead_letters: Option<TableStatus>,
+}
+
+/// Looks and prints; never changes anything. A lake that does not answer is said beside what is known of the log, and is
+/// `Wrong`.
 pub async fn run(context: Context) -> Result<Outcome, Error> {
     terminal::init_logging("warn");
     let storage = context.look()?;
     let source = LogSource::open(&storage.log).await?;
-    let tables = Tables::open(&storage.lake.tables()).await?;
-    let mut partitions = Vec::new();
-    for (partition, held) in (0u32..).zip(source.bounds().await?) {
-        let lake_next = tables.next_offset(&source, partition).await?;
-        partitions.push(Partition {
+    let bounds = source.bounds().await?;
+    let looked = lake_status(&storage.lake.tables(), &source, bounds.len()).await;
+    let lake_error = looked.as_ref().err().map(ToString::to_string);
+    let lake = looked.unwrap_or_default();
+    let partition = |(partition, held): (u32, Range<u64>)| {
+        let lake_next = lake.next.get(partition as usize).copied();
+        Partition {
             partition,
             log_start: held.start,
             log_end: held.end,
             lake_next,
-            lag_records: held.end.saturating_sub(lake_next),
-            lake_ahead: lake_next > held.end,
-        });
-    }
+            lag_records: lake_next.map(|next| held.end.saturating_sub(next)),
+            lake_ahead: lake_next.is_some_and(|next| next > held.end),
+        }
+    };
+    let partitions = (0u32..).zip(bounds).map(partition).collect();
     let node = source.owner().cloned();
     let unready = source.unready().await?;
     let owned = storage.log.owned().is_some();
+    let outcome = if lake_error.is_none() { Outcome::Right } else { Outcome::Wrong };
     let status = Status {
         running: owned.then_some(node.is_some()),
         ready: owned.then_some(unready.as_ref().is_some_and(BTreeMap::is_empty)),
@@ -93,9 +110,10 @@ pub async fn run(context: Context) -> Result<Outcome, Error> {
             group: storage.log.group(),
         },
         lake: storage.lake.name(),
+        lake_error,
         partitions,
-        events: table_status(tables.events.as_ref()).await?,
-        dead_letters: table_status(tables.dead_letters.as_ref()).await?,
+        events: lake.events,
+        dead_letters: lake.dead_letters,
     };
     source.close().await;
     if context.common.json {
@@ -103,7 +121,17 @@ pub async fn run(context: Context) -> Result<Outcome, Error> {
     } else {
         print(&status);
     }
-    Ok(Outcome::Right)
+    Ok(outcome)
+}
+
+async fn lake_status(lake: &sink::Lake, source: &LogSource, partitions: usize) -> Result<LakeStatus, Error> {
+    let tables = Tables::open(lake).await?;
+    let mut next = Vec::new();
+    for partition in (0u32..).take(partitions) {
+        next.push(tables.next_offset(source, partition).await?);
+    }
+    let events = table_status(tables.events.as_ref()).await?;
+    Ok(LakeStatus { next, events, dead_letters: table_status(tables.dead_letters.as_ref()).await? })
 }
 
 async fn table_status(table: Option<&Table>) -> Result<Option<TableStatus>, Error> {
@@ -136,6 +164,9 @@ fn print(status: &Status) {
     for (role, reason) in &status.not_ready {
         terminal::say(format_args!("not ready  {role}: {reason}"));
     }
+    if let Some(error) = &status.lake_error {
+        terminal::say(format_args!("lake can't be read: {error}"));
+    }
     for (name, table) in [("events", &status.events), ("dead letters", &status.dead_letters)] {
         match table {
             Some(table) => terminal::say(format_args!(
@@ -145,6 +176,7 @@ fn print(status: &Status) {
                 table.bytes as f64 / 1e6,
                 table.version
             )),
+            None if status.lake_error.is_some() => {}
             None => terminal::say(format_args!("{name:<13}no table yet")),
         }
     }
@@ -155,9 +187,13 @@ fn print(status: &Status) {
             p.partition,
             p.log_start,
             p.log_end,
-            p.lake_next,
-            p.lag_records,
+            or_unknown(p.lake_next),
+            or_unknown(p.lag_records),
             if p.lake_ahead { "  the lake is ahead of the log: `playhead audit` says more" } else { "" }
         ));
     }
+}
+
+fn or_unknown(number: Option<u64>) -> String {
+    number.map_or_else(|| "?".to_owned(), |number| number.to_string())
 }

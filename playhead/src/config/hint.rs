@@ -24,7 +24,7 @@ fn explain_one(error: &Error) -> String {
             if error.path.last() != Some(name) {
                 path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             }
-            unknown_field(name, known)
+            missing_underscore(name, known).unwrap_or_else(|| unknown_field(name, known))
         }
         // Without the value: it may be a secret.
         Kind::InvalidType(..) if TEXTS.iter().any(|texts| path.starts_with(texts)) => {
@@ -36,6 +36,14 @@ fn explain_one(error: &Error) -> String {
         Some(source) => format!("{source}: {path}: {words}"),
         None => format!("{path}: {words}"),
     }
+}
+
+/// `PLAYHEAD_KAFKA_BROKERS` looks right, and is a field `kafka_brokers` of no section.
+fn missing_underscore(name: &str, known: &[&str]) -> Option<String> {
+    let (section, field) =
+        known.iter().find_map(|section| Some((section, name.strip_prefix(section)?.strip_prefix('_')?)))?;
+    let (section, field) = (section.to_uppercase(), field.to_uppercase());
+    Some(format!("unknown field; after a section come two underscores: PLAYHEAD_{section}__{field}"))
 }
 
 fn unknown_field(name: &str, known: &[&str]) -> String {

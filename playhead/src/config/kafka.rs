@@ -125,6 +125,12 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_with_one_underscore_too_few_is_told() {
+        let words = from_environment(&[("PLAYHEAD_KAFKA_BROKERS", "a:9092")]).unwrap_err();
+        assert!(words.contains("PLAYHEAD_KAFKA__BROKERS"), "{words}");
+    }
+
+    #[test]
     fn properties_with_dots_in_their_names_come_from_the_environment() {
         let text = r#"{"sasl.username"="u", "sasl.password"="p,\"=}"}"#;
         let config = from_environment(&[("PLAYHEAD_KAFKA__PROPERTIES", text)]).unwrap();

@@ -37,8 +37,6 @@ const STOP_MAX: Duration = Duration::from_secs(27);
 const CLOSE_MIN: Duration = Duration::from_secs(1);
 /// How long the edge may take to answer what it accepted: its own `drain_timeout_ms` (12 s), and the last appends.
 const INGEST_STOP_MAX: Duration = Duration::from_secs(14);
-/// Under this name the log itself is waited for.
-const LOG: &str = "log";
 
 /// A running node.
 pub struct Node {
@@ -79,7 +77,7 @@ impl Node {
         let stop_admin = CancellationToken::new();
         let stop_if_it_fails = stop_admin.clone().drop_guard();
         let exposition = metrics::install(stop_admin.clone());
-        let readiness = Arc::new(Readiness::new(roles.names().chain(owned.is_none().then_some(LOG))));
+        let readiness = Arc::new(Readiness::new(roles.names()));
         let state =
             admin::State { readiness: readiness.clone(), exposition, log: owned.clone().map(admin::OwnedLog::new) };
         tokio::spawn(admin::serve(admin_address.listen()?, state, stop_admin.clone()));
@@ -90,7 +88,10 @@ impl Node {
             None => {
                 ignored_settings(config);
                 tracing::info!(%admin, brokers = config.kafka.brokers.join(","), "opening the log");
-                opening::shared(&storage.log, readiness.reporter(LOG)).await?
+                let report = readiness.reporter_of_all();
+                let log = opening::shared(&storage.log, &report).await?;
+                report(sink::STARTING);
+                log
             }
         };
         let (stop_ingest, stop_sink) = (CancellationToken::new(), CancellationToken::new());

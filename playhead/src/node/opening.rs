@@ -15,9 +15,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// The first wait for a Kafka that does not answer, doubled each time up to the last.
 const KAFKA_WAIT: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
-/// Tells how the log is.
-type Report = Arc<dyn Fn(Result<(), String>) + Send + Sync>;
-
 /// A log that this process will own. A command that only looks (audit, tail, status) may have it for a moment: that is
 /// waited out. A node that runs is not.
 pub async fn owned(place: &LogPlace) -> Result<Arc<dyn Log>, Error> {
@@ -36,22 +33,18 @@ pub async fn owned(place: &LogPlace) -> Result<Arc<dyn Log>, Error> {
     }
 }
 
-/// A log in Kafka, which is waited for as long as it takes, unready. What is refused is an error at once.
-pub async fn shared(place: &LogPlace, report: Report) -> Result<Arc<dyn Log>, Error> {
+/// A log in Kafka, which is waited for as long as it takes; `report` is told why. What is refused is an error at once.
+pub async fn shared(place: &LogPlace, report: impl Fn(&str)) -> Result<Arc<dyn Log>, Error> {
     let (mut wait, wait_max) = KAFKA_WAIT;
+    report("Kafka is asked for the topic: no answer yet");
     loop {
         match place.open().await {
             Err(OpenError::Kafka(error @ KafkaError::Unavailable(_))) => {
-                report(Err(error.to_string()));
-                tracing::warn!(%error, ?wait, "trying again");
+                report(&error.to_string());
                 sleep(wait).await;
                 wait = (wait * 2).min(wait_max);
             }
-            opened => {
-                let log = opened?;
-                report(Ok(()));
-                return Ok(log);
-            }
+            opened => return Ok(opened?),
         }
     }
 }

@@ -34,6 +34,13 @@ impl Readiness {
         Arc::new(move |state| readiness.set(role, state))
     }
 
+    /// What says how every role is, while none of them has begun.
+    pub fn reporter_of_all(self: &Arc<Self>) -> impl Fn(&str) + Send + Sync + use<> {
+        let readiness = Arc::clone(self);
+        let roles: Vec<&str> = self.unready().into_keys().collect();
+        move |reason| roles.iter().for_each(|role| readiness.set(role, Err(reason.to_owned())))
+    }
+
     fn set(&self, role: &'static str, state: Result<(), String>) {
         let mut roles = self.roles.lock().unwrap_or_else(PoisonError::into_inner);
         match (roles.get(role), &state) {

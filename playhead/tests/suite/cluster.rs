@@ -47,6 +47,17 @@ pub struct Store {
     pub of_audit: BTreeMap<String, String>,
 }
 
+impl Store {
+    /// A lake of its own in `store`; the roles reach it at `endpoint`, those who look at the store itself.
+    pub fn lake_in(store: &testbed::object_store::Store, endpoint: &str) -> Store {
+        Store {
+            url: format!("s3://{}/{}", store.bucket(), node::id()),
+            of_roles: store.options_at(endpoint),
+            of_audit: store.options_at(&store.endpoint()),
+        }
+    }
+}
+
 impl Setup {
     /// With short timeouts, on a lake on disk.
     pub fn on(brokers: String) -> Setup {

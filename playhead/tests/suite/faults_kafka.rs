@@ -1,15 +1,21 @@
 //! Invariants 1, 2 and 7 while Kafka itself fails: what was acknowledged is in the lake once, and all goes on by itself.
-use super::cluster::{APPEND_TIMEOUT_MS, Cluster, RECOVERY_MAX, SESSION_TIMEOUT_MS, SOCKET_TIMEOUT_MS, Setup};
+use super::cluster::{self, APPEND_TIMEOUT_MS, Cluster, RECOVERY_MAX, SESSION_TIMEOUT_MS, SOCKET_TIMEOUT_MS, Setup};
 use super::node::{self, pause};
 use super::process::Process;
 use super::rounds::{random, rounds};
 use rand::Rng;
 use std::time::{Duration, Instant};
 use testbed::kafka::Broker;
+use testbed::object_store::Store;
 
 /// A broker that stands still for longer than the group's session, an append and a request to a broker.
 const STANDSTILL: Duration = Duration::from_millis(SOCKET_TIMEOUT_MS + 2_000);
 const _: () = assert!(SOCKET_TIMEOUT_MS > SESSION_TIMEOUT_MS && SESSION_TIMEOUT_MS > APPEND_TIMEOUT_MS);
+
+/// Brokers that are away for so long that clients of Kafka have given up on everything they had asked.
+const AWAY: Duration = Duration::from_millis(3 * SOCKET_TIMEOUT_MS);
+
+const RENEWED: &str = "playhead_kafka_fetchers_renewed_total";
 
 /// One ingest, one sink, both ready.
 fn start(cluster: &Cluster) -> (Process, Process) {
@@ -66,5 +72,35 @@ fn a_broker_that_stands_still_for_longer_than_every_timeout_is_told_to_clients_a
     }
     cluster.assert_exact(vec![load]);
     sink.stop();
+    ingest.stop();
+}
+
+#[test]
+fn brokers_away_for_long_and_then_the_store_are_waited_for_by_two_sinks() {
+    let (mut broker, mut store) = (Broker::start(), Store::start());
+    let lake = cluster::Store::lake_in(&store, &store.endpoint());
+    let cluster = Cluster::new(&Setup { lake: Some(lake), ..Setup::on(broker.bootstrap()) });
+    let (mut ingest, mut sink) = start(&cluster);
+    let mut second = cluster.sink("sink-b");
+    second.wait_ready(RECOVERY_MAX);
+    let load = cluster.load("load", &ingest, 600);
+    for round in 0..rounds(1) {
+        broker.kill();
+        pause(AWAY);
+        broker.restart();
+        let since = Instant::now();
+        cluster.assert_recovers(&mut ingest, &mut [&mut sink, &mut second]);
+        let after_kafka = since.elapsed();
+        store.kill();
+        pause(AWAY / 2);
+        store.restart();
+        let since = Instant::now();
+        cluster.assert_recovers(&mut ingest, &mut [&mut sink, &mut second]);
+        let renewed = sink.metric(RENEWED) + second.metric(RENEWED);
+        println!("round {round}: well {after_kafka:?} and {:?} later, {renewed} fetchers renewed", since.elapsed());
+    }
+    cluster.assert_exact(vec![load]);
+    sink.stop();
+    second.stop();
     ingest.stop();
 }

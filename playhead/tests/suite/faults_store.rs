@@ -19,11 +19,7 @@ const SUPERSEDED: &str = "playhead_sink_superseded_total";
 
 /// A cluster whose roles reach the store at `endpoint`, and whose audit asks the store itself.
 fn cluster(store: &Store, endpoint: &str) -> Cluster {
-    let lake = cluster::Store {
-        url: format!("s3://{}/{}", store.bucket(), node::id()),
-        of_roles: store.options_at(endpoint),
-        of_audit: store.options_at(&store.endpoint()),
-    };
+    let lake = cluster::Store::lake_in(store, endpoint);
     Cluster::new(&Setup { lake: Some(lake), ..Setup::on(Broker::shared().bootstrap()) })
 }
 
@@ -60,8 +56,10 @@ fn in_rounds(test: &str, fault: impl Fn(&Proxy, &mut StdRng)) {
 #[test]
 fn a_store_that_answers_503_for_a_while_is_waited_out() {
     in_rounds("store answers 503", |proxy, random| {
+        let before = proxy.dealt();
         proxy.fail("*", "", u32::MAX, Fault::Status(503));
-        pause(Duration::from_millis(random.random_range(2_000..6_000)));
+        wait_dealt(proxy, before + 1);
+        pause(Duration::from_millis(random.random_range(1_000..5_000)));
     });
 }
 
@@ -88,8 +86,10 @@ fn a_commit_that_took_place_and_is_never_answered_is_not_made_again() {
 #[test]
 fn a_slow_store_costs_nothing_but_time() {
     in_rounds("slow store", |proxy, random| {
+        let before = proxy.dealt();
         proxy.fail("*", "", u32::MAX, Fault::Delay(Duration::from_millis(300)));
-        pause(Duration::from_millis(random.random_range(2_000..6_000)));
+        wait_dealt(proxy, before + 1);
+        pause(Duration::from_millis(random.random_range(1_000..5_000)));
     });
 }
 

@@ -243,7 +243,7 @@ fn an_edge_that_starts_before_its_broker_says_so_and_becomes_ready() {
     broker.kill();
     let place = Place::at(&broker.bootstrap());
     let mut ingest = place.start("ingest", "ingest");
-    ingest.wait_unready(SOON, |reason| reason.contains("\"log\"") && reason.contains("Kafka does not answer"));
+    ingest.wait_unready(SOON, |reason| reason.contains("\"ingest\"") && reason.contains("Kafka does not answer"));
     assert!(TcpStream::connect(&ingest.listen).is_err(), "events are listened for only when they can be taken");
     // Who gives up waiting is let go, and what waits ends no worse.
     let mut given_up = place.start("sink", "given-up");
