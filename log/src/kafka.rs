@@ -98,6 +98,11 @@ pub fn check(options: &Options) -> Result<(), String> {
     properties::check(options)
 }
 
+/// Kafka's rule for the names of topics.
+pub fn check_topic(name: &str) -> Result<(), String> {
+    topic::check_name(name)
+}
+
 /// Connects, makes the topic if it is not there, and checks its settings.
 pub async fn open(options: Options) -> Result<Arc<dyn crate::Log>, OpenError> {
     Ok(start(options, connect::Absent::Make).await?)

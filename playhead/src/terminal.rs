@@ -24,8 +24,12 @@ pub fn init_logging(default_level: &str) {
 
 /// A line of a result.
 pub fn say(line: impl Display) {
-    // A reader that went away (`| head`) is no error of ours.
-    let _ = writeln!(std::io::stdout(), "{line}");
+    offer(line);
+}
+
+/// A line of a result that has no end. False: nobody reads any more (`| head`), which is no error of ours.
+pub fn offer(line: impl Display) -> bool {
+    writeln!(std::io::stdout(), "{line}").is_ok()
 }
 
 /// The result of `--json`: one object on the last line.

@@ -13,6 +13,7 @@ use crate::random::Random;
 use crate::readiness::Readiness;
 use crate::tables::Tables;
 use crate::watch::LOG;
+use crate::watch::{STORE, watched};
 use crate::{Config, Error, Parts, Timing, telemetry, upkeep};
 use event::clock::Clock;
 use event::decode::TimeBounds;
@@ -104,7 +105,12 @@ impl Sink {
                 let reader = log.reader(Some(READER)).await?;
                 Ok::<_, Error>((tables, reader))
             };
-            match opened.await {
+            // A store that hangs must be told, and not hold up a stop.
+            let opened = tokio::select! {
+                () = shutdown.cancelled() => return Ok(None),
+                opened = watched(&mut readiness, "opening log and tables", STORE, timing.slow, opened) => opened,
+            };
+            match opened {
                 Ok(opened) => break opened,
                 Err(Error::Lake(LakeError::Unavailable(reason)) | Error::Log(ReadError::Unavailable(reason))) => {
                     tracing::warn!(reason, "sink can't start yet");

@@ -3,13 +3,13 @@ use super::lake_rows::DeadLetters;
 use super::ledger::{Ledger, Place, Verdicts};
 use super::{Acked, FINDINGS_MAX, Partition, Report};
 use crate::config::Config;
-use crate::log_source::LogSource;
+use crate::log_source::{self, LogSource};
 use crate::outcome::Error;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use event::codec::{self, Decoded};
 use event::dedup::Key;
-use log::Entry;
+use log::{Entry, ReadError};
 
 /// Reads every record that the log holds. Those up to the lake's position must be there, row by row; those above it are
 /// on their way (`pending`).
@@ -29,7 +29,7 @@ pub async fn compare(
         let mut position = partition.log_start;
         let end = partition.log_end;
         'records: while position < end {
-            let entries = log.read(partition.partition, position).await?;
+            let Some(entries) = records(log, partition, &mut position, verdicts).await? else { continue };
             if entries.is_empty() {
                 break;
             }
@@ -77,6 +77,33 @@ pub async fn compare(
     }
     report.partitions = partitions;
     Ok(())
+}
+
+/// Records from `position` on. `None`: retention has moved the log's start beyond it since the audit began: what was
+/// dropped is judged by the table's totals from now on, as all that was dropped before.
+async fn records(
+    log: &LogSource,
+    partition: &mut Partition,
+    position: &mut u64,
+    verdicts: &mut Verdicts,
+) -> Result<Option<Vec<Entry>>, Error> {
+    let start = match log.read(partition.partition, *position).await {
+        Err(log_source::Error::Read(ReadError::OutOfRange { start, .. })) if start > *position => start,
+        read => return Ok(Some(read?)),
+    };
+    let held_by_lake = partition.last_offset.map_or(0, |last| last + 1);
+    if start > held_by_lake {
+        verdicts.lack(format!(
+            "partition {}: the log dropped offsets {held_by_lake}..{start} while the audit ran, and its snapshot of the \
+             lake does not have them: audit again",
+            partition.partition
+        ));
+    }
+    // All that was matched so far lies below the new start.
+    verdicts.matched.remove(&partition.partition);
+    partition.log_start = start.min(partition.log_end);
+    *position = partition.log_start;
+    Ok(None)
 }
 
 impl Verdicts {

@@ -48,8 +48,8 @@ pub struct Report {
     pub acked: u64,
     /// Acknowledged ids that are neither in the lake nor in the log.
     pub missing: u64,
-    /// Events in the log above the lake's position (copies included): nothing is lost, the next run of the node brings
-    /// them to the lake. Until then the audit does not pass.
+    /// Events that the log held when the audit began, above the lake's position (copies included): nothing is lost, the
+    /// next run of the node brings them to the lake. Until then the audit does not pass.
     pub pending: u64,
     /// Rows of `dead_letters`.
     pub dead_letters: u64,
@@ -72,7 +72,7 @@ pub struct Partition {
     pub last_offset: Option<u64>,
     /// First offset that the log holds.
     pub log_start: u64,
-    /// Next offset of the log.
+    /// Next offset of the log, when the audit began; or the lake's, which was further by the time of its snapshot.
     pub log_end: u64,
     /// Rows in `events`.
     pub rows: u64,
@@ -118,22 +118,38 @@ impl Tables {
     }
 }
 
+/// What the audit is about: what was acknowledged, and what the log held, when it began. What comes while it runs is not
+/// its business, or beside a running node it would never pass.
+pub struct Begun {
+    acked: Acked,
+    /// Next offset of each partition.
+    pub ends: Vec<u64>,
+}
+
+impl Begun {
+    /// The acknowledged ids first: the log has all of them.
+    pub async fn now(log: &LogSource, acked_file: Option<&Path>) -> Result<Begun, Error> {
+        let acked = acked_file.map(Acked::read).transpose()?.unwrap_or_default();
+        Ok(Begun { acked, ends: log.bounds().await?.iter().map(|held| held.end).collect() })
+    }
+}
+
 /// Makes the audit. `progress` is told how many of how many steps are done.
 pub async fn audit(
     config: &Config,
+    begun: Begun,
     tables: &Tables,
     log: &LogSource,
-    acked_file: Option<&Path>,
     progress: &indicatif::ProgressBar,
 ) -> Result<Report, Error> {
+    let Begun { mut acked, ends } = begun;
     let mut report = Report::default();
-    let mut acked = acked_file.map(Acked::read).transpose()?.unwrap_or_default();
     for table in [&tables.events, &tables.dead_letters].into_iter().flatten() {
         files::check(table, &mut report).await?;
     }
     let dead = lake_rows::dead_letters(tables.dead_letters.as_ref()).await?;
     report.dead_letters = dead.total();
-    report.partitions = partitions(tables, log, &mut report).await?;
+    report.partitions = partitions(tables, log, &ends, &mut report).await?;
 
     let rows_said: u64 = match &tables.events {
         Some(table) => table.files().await?.iter().filter_map(|file| file.rows).sum(),
@@ -170,9 +186,14 @@ pub async fn audit(
 }
 
 /// The partitions' bounds and positions, and whether they can belong together.
-async fn partitions(tables: &Tables, log: &LogSource, report: &mut Report) -> Result<Vec<Partition>, Error> {
+async fn partitions(
+    tables: &Tables,
+    log: &LogSource,
+    ends: &[u64],
+    report: &mut Report,
+) -> Result<Vec<Partition>, Error> {
     let mut partitions = Vec::new();
-    for (partition, held) in (0u32..).zip(log.bounds().await?) {
+    for ((partition, held), end) in (0u32..).zip(log.bounds().await?).zip(ends) {
         let next = tables.next_offset(log, partition).await?;
         if held.start > next {
             report.gaps += held.start - next;
@@ -186,7 +207,7 @@ async fn partitions(tables: &Tables, log: &LogSource, report: &mut Report) -> Re
             partition,
             last_offset: next.checked_sub(1),
             log_start: held.start,
-            log_end: held.end,
+            log_end: held.end.min(next.max(*end)),
             ..Partition::default()
         });
     }

@@ -1,6 +1,6 @@
 //! `playhead audit`: the proof, for people and for scripts.
 use super::{Context, Error, Outcome};
-use crate::audit::{self, Report, Tables};
+use crate::audit::{self, Begun, Report, Tables};
 use crate::cli::Audit;
 use crate::log_source::{self, LogSource};
 use crate::terminal;
@@ -16,8 +16,9 @@ pub async fn run(context: Context, options: Audit) -> Result<Outcome, Error> {
     let storage = context.look()?;
     let lake = storage.lake.tables();
     let log = LogSource::open(&storage.log).await?;
+    let begun = Begun::now(&log, options.acked.as_deref()).await?;
     let behind = match log.is_live() {
-        true => wait_for_lake(&lake, &log, Duration::from_secs(options.wait_s)).await?,
+        true => wait_for_lake(&lake, &log, &begun.ends, Duration::from_secs(options.wait_s)).await?,
         false => 0,
     };
     let tables = Tables::open(&lake).await?;
@@ -26,7 +27,7 @@ pub async fn run(context: Context, options: Audit) -> Result<Outcome, Error> {
         tracing::warn!("no table at {place}: no sink has started with this lake yet, or lake.url is another");
     }
     let bar = terminal::progress(2, "audit");
-    let report = audit::audit(&context.config, &tables, &log, options.acked.as_deref(), &bar).await;
+    let report = audit::audit(&context.config, begun, &tables, &log, &bar).await;
     bar.finish_and_clear();
     log.close().await;
     let mut report = report?;
@@ -46,14 +47,13 @@ pub async fn run(context: Context, options: Audit) -> Result<Outcome, Error> {
 
 /// Beside running roles: until the lake has what the log held when the audit began, or `limit` is over. Returns the
 /// offsets that it still lacks.
-async fn wait_for_lake(lake: &sink::Lake, log: &LogSource, limit: Duration) -> Result<u64, Error> {
-    let ends: Vec<u64> = log.bounds().await?.iter().map(|held| held.end).collect();
+async fn wait_for_lake(lake: &sink::Lake, log: &LogSource, ends: &[u64], limit: Duration) -> Result<u64, Error> {
     let deadline = tokio::time::Instant::now() + limit;
     let mut before = Vec::new();
     loop {
         let tables = Tables::open(lake).await?;
         let (mut positions, mut behind) = (Vec::new(), 0);
-        for (partition, end) in (0u32..).zip(&ends) {
+        for (partition, end) in (0u32..).zip(ends) {
             let next = tables.next_offset(log, partition).await?;
             let moved = before.get(partition as usize) != Some(&next);
             // Where the lake stands still below the end, that may be all there is.

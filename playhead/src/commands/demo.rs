@@ -1,7 +1,7 @@
 //! `playhead demo`: the whole way once on this machine, and the proof that it is exact.
 use super::load::{drive, open_acked};
 use super::{Context, Error, Outcome};
-use crate::audit::{self, Tables};
+use crate::audit::{self, Begun, Tables};
 use crate::cli::Demo;
 use crate::clock::SystemClock;
 use crate::log_source::LogSource;
@@ -83,7 +83,11 @@ pub async fn run(mut context: Context, demo: Demo) -> Result<Outcome, Error> {
 
     let tables = Tables::open(&storage.lake.tables()).await?;
     let log = LogSource::open(&storage.log).await?;
-    let audit = audit::audit(&context.config, &tables, &log, Some(&acked), &indicatif::ProgressBar::hidden()).await;
+    let audit = async {
+        let begun = Begun::now(&log, Some(&acked)).await?;
+        audit::audit(&context.config, begun, &tables, &log, &indicatif::ProgressBar::hidden()).await
+    };
+    let audit = audit.await;
     log.close().await;
     let audit = audit?;
     // An event whose answer never came may be in the lake, and need not be.

@@ -24,11 +24,11 @@ pub async fn run(mut context: Context, options: Serve, roles: Roles) -> Result<O
     }
     if let Some(listen) = options.listen {
         context.config.ingest.listen = listen;
-        crate::config::check(&context.config)?;
     }
     if let Some(admin) = options.admin {
         context.config.admin.listen = admin;
     }
+    crate::config::check(&context.config)?;
     let mut signals = Signals::new()?;
     let storage = Storage::make(&context.config, &context.data_path(), roles)?;
     let mut node = tokio::select! {

@@ -11,7 +11,7 @@ use event::codec::{self, Place};
 use log::Entry;
 use std::sync::Arc;
 
-/// Prints until enough, the end (offline or asked for), or a signal.
+/// Prints until enough, the end (offline or asked for), a signal, or until nobody reads what is printed.
 pub async fn run(context: Context, options: Tail) -> Result<Outcome, Error> {
     terminal::init_logging("warn");
     let source = LogSource::open(&context.look_at_log()?).await?;
@@ -36,13 +36,14 @@ async fn print(context: &Context, options: &Tail, source: &LogSource) -> Result<
     let mut left = options.events.unwrap_or(u64::MAX);
     while left > 0 {
         let Some(entry) = records.next().await? else { break };
-        left -= print_record(context, source.topic(), &entry, left)?;
+        let Some(printed) = print_record(context, source.topic(), &entry, left)? else { break };
+        left -= printed;
     }
     Ok(())
 }
 
-/// Prints at most `most` rows; returns how many.
-fn print_record(context: &Context, topic: &str, entry: &Entry, most: u64) -> Result<u64, Error> {
+/// Prints at most `most` rows; returns how many. `None`: nobody reads them.
+fn print_record(context: &Context, topic: &str, entry: &Entry, most: u64) -> Result<Option<u64>, Error> {
     let place = Place { topic, partition: entry.partition, offset: entry.offset, timestamp: entry.timestamp };
     let decoded = codec::decode(&entry.record, place, context.config.events.bounds());
     for dead in &decoded.dead {
@@ -56,9 +57,11 @@ fn print_record(context: &Context, topic: &str, entry: &Entry, most: u64) -> Res
         let mut writer = LineDelimitedWriter::new(Vec::new());
         writer.write(&printable(&decoded.batch.slice(0, rows))?)?;
         writer.finish()?;
-        terminal::say(String::from_utf8_lossy(&writer.into_inner()).trim_end());
+        if !terminal::offer(String::from_utf8_lossy(&writer.into_inner()).trim_end()) {
+            return Ok(None);
+        }
     }
-    Ok(rows as u64)
+    Ok(Some(rows as u64))
 }
 
 /// The batch with its ids as UUIDs.

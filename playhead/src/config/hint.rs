@@ -8,8 +8,8 @@ const ALIKE_MIN: f64 = 0.7;
 /// Settings of parts that are still being built.
 const NOT_YET: [&str; 3] = ["rollup", "rollup_defaults", "live"];
 
-/// Tables of texts by names that others gave them.
-const TEXTS: [&str; 2] = ["kafka.properties.", "lake.options."];
+/// Tables of texts by names that others gave them; the texts may be secrets.
+const TEXTS: [&str; 2] = ["kafka.properties", "lake.options"];
 
 /// Every problem of `error`, a line each.
 pub fn explain(error: &Error) -> String {
@@ -27,15 +27,28 @@ fn explain_one(error: &Error) -> String {
             missing_underscore(name, known).unwrap_or_else(|| unknown_field(name, known))
         }
         // Without the value: it may be a secret.
+        Kind::InvalidType(..) if TEXTS.iter().any(|texts| path == *texts) => {
+            r#"must be a table of texts (in a variable: '{"name"="value"}')"#.to_owned()
+        }
         Kind::InvalidType(..) if TEXTS.iter().any(|texts| path.starts_with(texts)) => {
             "must be a text: write it in quotes (in a variable, too: '\"12345\"')".to_owned()
         }
+        Kind::InvalidType(_, expected) if TEXTS.iter().any(|texts| texts.starts_with(&path)) => {
+            format!("expected {expected}")
+        }
+        Kind::Message(words) => without_excerpt(words),
         kind => kind.to_string(),
     };
     match source(error, &path) {
         Some(source) => format!("{source}: {path}: {words}"),
         None => format!("{path}: {words}"),
     }
+}
+
+/// What TOML's parser says, without the line that it shows: there may be a secret in it.
+fn without_excerpt(words: &str) -> String {
+    let is_excerpt = |line: &str| line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|');
+    words.lines().filter(|line| !is_excerpt(line)).collect::<Vec<_>>().join(": ")
 }
 
 /// `PLAYHEAD_KAFKA_BROKERS` looks right, and is a field `kafka_brokers` of no section.

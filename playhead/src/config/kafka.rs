@@ -155,6 +155,22 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_in_a_table_that_is_none_is_not_printed() {
+        for name in ["PLAYHEAD_KAFKA__PROPERTIES", "PLAYHEAD_LAKE__OPTIONS", "PLAYHEAD_KAFKA", "PLAYHEAD_LAKE"] {
+            for value in ["sasl.password=hunter2", r#"{"sasl.password"="hunter2"#] {
+                let words = from_environment(&[(name, value)]).unwrap_err();
+                assert!(words.contains(name) && !words.contains("hunter"), "{words}");
+            }
+        }
+        Jail::expect_with(|jail| {
+            jail.create_file("playhead.toml", "[kafka.properties]\n\"sasl.password\" = hunter2\n")?;
+            let words = load(None).unwrap_err().to_string();
+            assert!(words.contains("line 2") && !words.contains("hunter"), "{words}");
+            Ok(())
+        });
+    }
+
+    #[test]
     fn a_wait_too_short_for_a_delivery_is_refused() {
         let variables = [("PLAYHEAD_KAFKA__BROKERS", "a:9092"), ("PLAYHEAD_INGEST__APPEND_TIMEOUT_MS", "999")];
         let words = from_environment(&variables).unwrap_err();

@@ -148,10 +148,18 @@ pub fn load(file: Option<&Path>) -> Result<Config, Error> {
         None if Path::new(DEFAULT_FILE).is_file() => figment = figment.merge(Toml::file_exact(DEFAULT_FILE)),
         None => {}
     }
-    let environment = Env::prefixed("PLAYHEAD_").ignore(&COMMAND_LINE_VARIABLES).split("__");
+    let environment = Env::prefixed("PLAYHEAD_").ignore(&COMMAND_LINE_VARIABLES);
+    let environment = environment.filter(|name| !is_service_link(name.as_str())).split("__");
     let config: Config = figment.merge(environment).extract().map_err(|error| Error::Invalid(hint::explain(&error)))?;
     check(&config)?;
     Ok(config)
+}
+
+/// Whether a variable is one that Kubernetes gives every container of a namespace for a Service named `playhead` or
+/// `playhead-...`: `PLAYHEAD_SERVICE_HOST`, `PLAYHEAD_INGEST_PORT_8080_TCP`. Settings have a section and two underscores.
+fn is_service_link(name: &str) -> bool {
+    let is = |word: &str, other: &str| word.eq_ignore_ascii_case(other);
+    !name.contains("__") && name.split('_').any(|word| is(word, "SERVICE") || is(word, "PORT"))
 }
 
 /// Checks what types can't say; for settings that the command line changed after `load`.
@@ -192,6 +200,19 @@ mod tests {
             jail.set_env("PLAYHEAD_SINK__FLUSH_ROWS", "5000");
             let config = load(None).unwrap();
             assert_eq!((config.sink.flush_rows, config.sink.flush_age_ms), (5_000, 77));
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn variables_of_a_kubernetes_service_are_no_settings() {
+        Jail::expect_with(|jail| {
+            for name in ["PORT", "SERVICE_HOST", "PORT_8080_TCP_ADDR", "INGEST_SERVICE_PORT_HTTP", "INGEST_PORT"] {
+                jail.set_env(format!("PLAYHEAD_{name}"), "tcp://10.0.0.1:8080");
+            }
+            load(None).unwrap();
+            jail.set_env("PLAYHEAD_INGEST__PORT", "1");
+            assert!(load(None).unwrap_err().to_string().contains("PLAYHEAD_INGEST__PORT"));
             Ok(())
         });
     }

@@ -20,7 +20,7 @@ mod reading;
 mod wire;
 
 pub use reading::{bounds, read};
-pub use wire::Batch;
+pub use wire::{Batch, OutOfRange};
 
 /// The embedded log's name in the tables' `txn`s, where another process has it open.
 const EMBEDDED_CLUSTER: &str = "embedded";
@@ -46,9 +46,23 @@ pub enum Error {
         /// What came back.
         reason: String,
     },
+    /// Another process owns it, and answered something else.
+    #[error("the log is in use by another process, and its admin address {address} answered {words}")]
+    Answered {
+        /// Where it was asked.
+        address: String,
+        /// Status and body.
+        words: String,
+    },
     /// Another process owns it and did not say where it listens.
-    #[error("the log is in use by another process that has not announced its admin address (is it still starting?)")]
-    Unannounced,
+    #[error(
+        "the log is in use by process {pid}, which has not announced its admin address (a node that still starts, or \
+         another command?)"
+    )]
+    Unannounced {
+        /// The owner.
+        pid: String,
+    },
 }
 
 /// First offset held and next one to be written, for each partition.
@@ -85,10 +99,12 @@ impl LogSource {
                 Ok(LogSource { way, cluster, topic, gapless })
             }
             (
-                Err(OpenError::Embedded(log::embedded::OpenError::Owned { .. })),
+                Err(OpenError::Embedded(log::embedded::OpenError::Owned { pid, .. })),
                 LogPlace::Embedded { data, options },
             ) => {
-                let node = data.announced().ok_or(Error::Unannounced)?;
+                // What a killed node announced is still there, and somebody else may listen at that address.
+                let node = data.announced().filter(|node| node.pid.to_string() == pid);
+                let node = node.ok_or(Error::Unannounced { pid })?;
                 let way = Way::Admin { client: Box::new(wire::AdminClient::new(node.admin.clone())), node };
                 let (cluster, topic) = (EMBEDDED_CLUSTER.to_owned(), options.topic.clone());
                 Ok(LogSource { way, cluster, topic, gapless: true })

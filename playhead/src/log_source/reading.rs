@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Payload bytes after which a read returns what it has: a few records of the largest size.
 const BATCH_BYTES: usize = 4 << 20;
 /// A log that has a record and does not hand it out within this is taken for hung.
-const RECORD_TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const RECORD_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Bounds of all partitions.
 pub async fn bounds(log: &dyn Log) -> Result<Bounds, ReadError> {

@@ -7,15 +7,17 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
-use log::{Entry, Record};
+use log::{Entry, ReadError, Record};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// An answer is at most a batch and one more record, in base64 (4/3), with headers and JSON around it.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
-/// A node that does not answer within this is taken for hung.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// A node that does not answer within this is taken for hung. Longer than a node's own patience with its log, whose words
+/// say more.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);
+const _: () = assert!(ANSWER_TIMEOUT.as_secs() > super::reading::RECORD_TIMEOUT.as_secs());
 
 /// Records of one partition, in order. Empty: the end is reached.
 #[derive(Debug, Serialize, Deserialize)]
@@ -71,6 +73,33 @@ impl TryFrom<Encoded> for Entry {
     }
 }
 
+/// The answer to a read below the log's start or above its end, with status 416.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct OutOfRange {
+    partition: u32,
+    offset: u64,
+    start: u64,
+    end: u64,
+}
+
+impl OutOfRange {
+    /// If that is what went wrong.
+    pub fn of(error: &ReadError) -> Option<OutOfRange> {
+        match *error {
+            ReadError::OutOfRange { partition, offset, start, end } => {
+                Some(OutOfRange { partition, offset, start, end })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<OutOfRange> for ReadError {
+    fn from(OutOfRange { partition, offset, start, end }: OutOfRange) -> Self {
+        ReadError::OutOfRange { partition, offset, start, end }
+    }
+}
+
 /// The answer of /readyz.
 #[derive(Deserialize)]
 struct Ready {
@@ -117,8 +146,13 @@ impl AdminClient {
             let status = response.status();
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
             let body = body.collect().await.map_err(|error| self.failed(error.to_string()))?.to_bytes();
+            if status == StatusCode::RANGE_NOT_SATISFIABLE {
+                let out: OutOfRange = serde_json::from_slice(&body).map_err(|error| self.failed(error.to_string()))?;
+                return Err(ReadError::from(out).into());
+            }
             if !answers.contains(&status) {
-                return Err(self.failed(format!("{status}: {}", String::from_utf8_lossy(&body).trim())));
+                let words = format!("{status}: {}", String::from_utf8_lossy(&body).trim());
+                return Err(Error::Answered { address: self.address.clone(), words });
             }
             serde_json::from_slice(&body).map_err(|error| self.failed(error.to_string()))
         };

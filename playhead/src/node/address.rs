@@ -16,7 +16,8 @@ pub struct Address {
 }
 
 impl Address {
-    /// Takes it; `option` is the command line's name for it. Port 0 becomes a free one.
+    /// Takes it; `option` is the command line's name for it. Port 0 becomes a free one. (One who listens there already is
+    /// noticed here; of two who both wait for Kafka before they listen, the second at [`Address::listen`].)
     pub fn take(wanted: SocketAddr, option: &'static str) -> Result<Address, Error> {
         let take = || {
             let socket = if wanted.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };

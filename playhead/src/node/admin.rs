@@ -4,19 +4,23 @@
 //! process owns its directory: to callers on this machine only, wherever the server listens, and to a few at a time.
 use super::Readiness;
 use super::metrics::Exposition;
-use crate::log_source::{self, Batch};
+use crate::log_source::{self, Batch, OutOfRange};
 use axum::extract::{ConnectInfo, Path, Query, Request};
 use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Json};
+use listener::{Bounded, Ends};
 use serde::Deserialize;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+
+mod listener;
+
+pub use listener::CONNECTIONS_MAX;
 
 /// What the admin server shows.
 #[derive(Clone)]
@@ -56,8 +60,8 @@ pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken)
     if let Some(log) = &state.log {
         router = router.nest("/v1/log", log_routes(log.clone()));
     }
-    let service = router.with_state(state).into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
+    let service = router.with_state(state).into_make_service_with_connect_info::<Ends>();
+    let served = axum::serve(Bounded::new(listener), service).with_graceful_shutdown(stop.cancelled_owned()).await;
     if let Err(error) = served {
         tracing::error!(%error, "admin server stopped");
     }
@@ -72,12 +76,8 @@ fn log_routes(log: OwnedLog) -> axum::Router<State> {
 }
 
 /// Raw events are not for the network: there are no keys here.
-async fn this_machine_only(
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request,
-    next: middleware::Next,
-) -> Response {
-    if peer.ip().to_canonical().is_loopback() {
+async fn this_machine_only(ConnectInfo(ends): ConnectInfo<Ends>, request: Request, next: middleware::Next) -> Response {
+    if ends.on_this_machine() {
         return next.run(request).await;
     }
     (StatusCode::FORBIDDEN, "the log is served to callers on this machine only\n").into_response()
@@ -102,6 +102,7 @@ async fn metrics(axum::extract::State(state): axum::extract::State<State>) -> Re
 }
 
 async fn bounds(Extension(owned): Extension<OwnedLog>) -> Response {
+    let Ok(_turn) = owned.reads.acquire().await else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
     answer(log_source::bounds(owned.log.as_ref()).await)
 }
 
@@ -123,6 +124,9 @@ async fn records(
 fn answer<T: serde::Serialize>(result: Result<T, log::ReadError>) -> Response {
     match result {
         Ok(value) => Json(value).into_response(),
-        Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, format!("{error}\n")).into_response(),
+        Err(error) => match OutOfRange::of(&error) {
+            Some(out) => (StatusCode::RANGE_NOT_SATISFIABLE, Json(out)).into_response(),
+            None => (StatusCode::UNPROCESSABLE_ENTITY, format!("{error}\n")).into_response(),
+        },
     }
 }

@@ -1,10 +1,14 @@
 //! File descriptors: each connection takes one, and a log that can't open its next file stops. So connections never get
 //! the last ones.
+use super::admin;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Kept for everything that is not a player's connection: the log's tables and journals (fjall caches 150 to 200 open
-/// files and opens a few more) or its connections to brokers, Parquet files and commits under way, the admin server's connections, the runtime.
+/// files and opens a few more) or its connections to brokers, Parquet files and commits under way, the admin server's
+/// connections, the runtime.
 const RESERVE: u64 = 512;
+
+const _: () = assert!(RESERVE as usize >= 200 + admin::CONNECTIONS_MAX + 128);
 
 /// Raises the soft limit to the hard one; returns what it is now.
 pub fn raise() -> u64 {
