@@ -39,7 +39,8 @@ impl Lease {
             if seen == Some(epoch) {
                 return Ok(Standing::Owner(epoch));
             }
-            tracing::warn!(table = table.name, epoch, now = ?seen, "another process took over the upkeep");
+            // Daily bread where several sinks live.
+            tracing::info!(table = table.name, epoch, now = ?seen, "another process took over the upkeep");
             (self.epoch, self.lost_at_ms) = (None, Some(now_ms));
         }
         if self.lost_at_ms.is_some_and(|lost| now_ms.saturating_sub(lost) < retry_ms) {
