@@ -202,7 +202,7 @@ fn format(template: &Path, data: &Path) {
     fs::write(&path, meta.lines().map(own).collect::<String>()).expect("meta.properties");
 }
 
-/// 22 characters of base64, of the process, the time and the folder: different for each broker.
+/// 22 characters of base64, by hashes whose keys are random: different for each broker.
 fn cluster_id(data: &Path) -> String {
     use std::hash::{BuildHasher, RandomState};
     const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

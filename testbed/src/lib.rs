@@ -1,4 +1,5 @@
-//! Real servers for tests: an Apache Kafka broker, an S3-compatible store, and an HTTP proxy that lets requests fail.
+//! Real servers for tests: an Apache Kafka broker, an S3-compatible store, and an HTTP proxy that lets requests fail;
+//! ports and processes of a test for what it starts itself.
 //!
 //! Promise: each is a process (or thread) of the test that started it, on free ports of loopback, and ends with it,
 //! even when the test is killed. A server that is not installed fails the test in words: `scripts/setup servers`
@@ -20,6 +21,6 @@
 mod installed;
 pub mod kafka;
 pub mod object_store;
-mod process;
+pub mod process;
 pub mod proxy;
-mod scratch;
+pub mod scratch;

@@ -1,11 +1,14 @@
-//! A server's process: dies with the test process, can be killed, paused and resumed, and keeps what it printed.
+//! Processes that die with the test process, whatever ends that: programs of a test, and servers, which can be killed,
+//! paused and resumed, and keep what they printed.
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufRead, BufReader, Read};
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Of what a server printed, this much is shown when a test fails.
@@ -15,6 +18,101 @@ const SHOWN_LINES_MAX: usize = 60;
 pub(crate) struct Process {
     child: Child,
     output: PathBuf,
+}
+
+/// A program beside a test. It is killed when this is dropped, and when the test process ends, by SIGKILL, too.
+pub struct Running {
+    child: Child,
+}
+
+impl Running {
+    /// Starts `command` (made by [`bound_copy`]).
+    pub fn start(command: Command) -> Running {
+        Running { child: started(command) }
+    }
+
+    /// The first line of its stdout (which must be a pipe) that `wanted` accepts. All that it prints there is read, also
+    /// after that. Fails the test when there is none within `limit`.
+    pub fn line(&mut self, limit: Duration, wanted: impl Fn(&str) -> bool + Send + 'static) -> String {
+        let mut stdout = BufReader::new(self.child.stdout.take().expect("stdout is a pipe, and was not taken"));
+        let (found, line) = sync_channel(1);
+        std::thread::spawn(move || {
+            let first = stdout.by_ref().lines().map_while(Result::ok).find(|line| wanted(line));
+            let _ = found.send(first);
+            let _ = io::copy(&mut stdout, &mut io::sink());
+        });
+        let line = line.recv_timeout(limit);
+        let id = self.child.id();
+        let line = line.unwrap_or_else(|_| panic!("process {id} did not print what it should within {limit:?}"));
+        line.unwrap_or_else(|| panic!("process {id} closed its output without the line: {:?}", self.child.wait()))
+    }
+
+    /// Waits for its end, and returns what it printed to those of stdout and stderr that are pipes; `None` after `limit`:
+    /// then it is killed.
+    pub fn output(mut self, limit: Duration) -> Option<Output> {
+        let (stdout, stderr) = (read_all(self.child.stdout.take()), read_all(self.child.stderr.take()));
+        let status = poll(limit, || self.child.try_wait().expect("the state of a child"));
+        // A pipe ends with the last process that holds it.
+        drop(self);
+        let (stdout, stderr) = (stdout.join().expect("a reader"), stderr.join().expect("a reader"));
+        status.map(|status| Output { status, stdout, stderr })
+    }
+}
+
+impl Deref for Running {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.child
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.child
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs `command` to its end; fails the test when that takes longer than `limit`.
+pub fn output(command: &Command, limit: Duration) -> Output {
+    let mut copy = bound_copy(command);
+    copy.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Running::start(copy).output(limit).unwrap_or_else(|| panic!("{command:?} did not end within {limit:?}"))
+}
+
+/// The same program, arguments, variables and folder as a command that ends with the process that spawns it. (What it
+/// does with stdin, stdout and stderr can't be read from a command: set that on the copy.)
+pub fn bound_copy(command: &Command) -> Command {
+    let mut copy = bound(Path::new(command.get_program()));
+    copy.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => copy.env(name, value),
+            None => copy.env_remove(name),
+        };
+    }
+    if let Some(dir) = command.get_current_dir() {
+        copy.current_dir(dir);
+    }
+    copy
+}
+
+/// Reads in a thread, so that a full pipe holds nobody up.
+fn read_all(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            let _ = pipe.read_to_end(&mut bytes);
+        }
+        bytes
+    })
 }
 
 type Spawned = io::Result<Child>;
@@ -38,6 +136,11 @@ pub(crate) fn spawn_bound_to_this_process(command: Command) -> Spawned {
     spawned.recv().expect("the keeper answers each order")
 }
 
+fn started(command: Command) -> Child {
+    spawn_bound_to_this_process(command)
+        .unwrap_or_else(|error| panic!("setpriv (Debian's util-linux) did not start: {error}"))
+}
+
 /// A command that the kernel kills with its parent thread.
 pub(crate) fn bound(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
@@ -51,9 +154,7 @@ impl Process {
         let file = File::options().create(true).append(true).open(&output).expect("a file for a server's output");
         let stderr = file.try_clone().expect("a second handle of a file");
         command.stdin(Stdio::null()).stdout(file).stderr(stderr);
-        let child = spawn_bound_to_this_process(command)
-            .unwrap_or_else(|error| panic!("setpriv (Debian's util-linux) did not start: {error}"));
-        Process { child, output }
+        Process { child: started(command), output }
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Bytes of a body that a fault holds in memory: above what a test writes, below what would hurt a machine.
 const BODY_BYTES_MAX: usize = 256 << 20;
@@ -44,6 +44,8 @@ pub enum Fault {
     HangAfter(Duration),
     /// Passed on after this long.
     Delay(Duration),
+    /// Passed on when the test says so, by [`Proxy::release`].
+    Hold,
 }
 
 /// The next `left` requests that match.
@@ -59,6 +61,9 @@ struct Order {
 struct Orders {
     waiting: Vec<Order>,
     dealt: u32,
+    settled: u32,
+    /// Changes with each release.
+    releases: watch::Sender<u64>,
 }
 
 /// A proxy of this test: a thread, which ends when this is dropped.
@@ -132,9 +137,19 @@ impl Proxy {
         lock(&self.orders).waiting.clear();
     }
 
+    /// Passes on what is held.
+    pub fn release(&self) {
+        lock(&self.orders).releases.send_modify(|releases| *releases += 1);
+    }
+
     /// Faults dealt out so far.
     pub fn dealt(&self) -> u32 {
         lock(&self.orders).dealt
+    }
+
+    /// Faults that are over: what was to reach the store has reached it, whether or not its client still waits.
+    pub fn settled(&self) -> u32 {
+        lock(&self.orders).settled
     }
 }
 
@@ -153,7 +168,8 @@ fn lock(orders: &Mutex<Orders>) -> MutexGuard<'_, Orders> {
 }
 
 impl Orders {
-    fn take(&mut self, method: &Method, path: &str) -> Option<Fault> {
+    /// The fault of this request, and what tells of the next release.
+    fn take(&mut self, method: &Method, path: &str) -> Option<(Fault, watch::Receiver<u64>)> {
         let matches =
             |order: &Order| (order.method == "*" || order.method == method.as_str()) && path.contains(&order.path);
         let at = self.waiting.iter().position(matches)?;
@@ -164,7 +180,7 @@ impl Orders {
             self.waiting.remove(at);
         }
         self.dealt += 1;
-        Some(fault)
+        Some((fault, self.releases.subscribe()))
     }
 }
 
@@ -184,17 +200,29 @@ impl Gate {
     async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>, Error> {
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let fault = lock(&self.orders).take(request.method(), path);
-        let Some(fault) = fault else {
+        let Some((fault, release)) = fault else {
             return self.pass(request.map(BodyExt::boxed)).await;
         };
         let (parts, body) = request.into_parts();
         let body = Limited::new(body, BODY_BYTES_MAX).collect().await?.to_bytes();
         let request = Request::from_parts(parts, Full::new(body).map_err(|never| match never {}).boxed());
         // A task of its own: a client that gives up ends its connection, but not what it asked for.
-        tokio::spawn(self.deal(request, fault)).await?
+        let orders = Arc::clone(&self.orders);
+        let dealing = self.deal(request, fault, release);
+        tokio::spawn(async move {
+            let answer = dealing.await;
+            lock(&orders).settled += 1;
+            answer
+        })
+        .await?
     }
 
-    async fn deal(self, request: Request<Body>, fault: Fault) -> Result<Response<Body>, Error> {
+    async fn deal(
+        self,
+        request: Request<Body>,
+        fault: Fault,
+        mut release: watch::Receiver<u64>,
+    ) -> Result<Response<Body>, Error> {
         match fault {
             Fault::Status(status) => refusal(status),
             Fault::LoseAnswer => {
@@ -208,6 +236,10 @@ impl Gate {
             }
             Fault::Delay(time) => {
                 tokio::time::sleep(time).await;
+                self.pass(request).await
+            }
+            Fault::Hold => {
+                release.changed().await?;
                 self.pass(request).await
             }
         }

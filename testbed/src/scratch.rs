@@ -5,6 +5,7 @@
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,10 +15,35 @@ use tempfile::TempDir;
 /// dead, nobody gets its port by chance.
 const PORTS: std::ops::Range<u32> = 20_000..32_000;
 
-/// A port that is ours while this value lives.
-pub(crate) struct Port {
-    pub(crate) number: u16,
+/// A port of loopback that is ours while this value lives.
+pub struct Port {
+    /// Its number.
+    pub number: u16,
+    file: PathBuf,
     _lock: File,
+}
+
+impl Port {
+    /// `127.0.0.1:PORT`
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.number)
+    }
+
+    /// `None`: another process has it.
+    fn take(number: u16, file: PathBuf) -> Option<Port> {
+        let lock = File::create(&file).expect("a lock of a port");
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()?;
+        // Its last owner may have removed the file after we opened it: then the lock that counts is another file's.
+        let (ours, there) = (lock.metadata().expect("the state of a lock"), fs::metadata(&file).ok()?);
+        (ours.ino() == there.ino() && ours.dev() == there.dev()).then_some(Port { number, file, _lock: lock })
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        // While the lock is held: what another process has opened meanwhile is no lock any more, and it sees that.
+        let _ = fs::remove_file(&self.file);
+    }
 }
 
 /// Folder of this process; never dropped, so that its lock stays.
@@ -34,7 +60,7 @@ pub(crate) fn dir(prefix: &str) -> TempDir {
 }
 
 /// A port on which nobody listens, and which no other test process has.
-pub(crate) fn port() -> Port {
+pub fn port() -> Port {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let ports = base().join("ports");
     fs::create_dir_all(&ports).expect("a folder for locks of ports");
@@ -44,10 +70,9 @@ pub(crate) fn port() -> Port {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
         let number = PORTS.start + start.wrapping_add(step) % (PORTS.end - PORTS.start);
         let number = u16::try_from(number).expect("the range is of ports");
-        let lock = File::create(ports.join(number.to_string())).expect("a lock of a port");
-        let ours = flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
-        if ours && TcpListener::bind(("127.0.0.1", number)).is_ok() && TcpListener::bind(("0.0.0.0", number)).is_ok() {
-            return Port { number, _lock: lock };
+        let Some(port) = Port::take(number, ports.join(number.to_string())) else { continue };
+        if TcpListener::bind(("127.0.0.1", number)).is_ok() && TcpListener::bind(("0.0.0.0", number)).is_ok() {
+            return port;
         }
     }
     panic!("none of the ports {PORTS:?} is free")

@@ -115,6 +115,28 @@ fn a_delayed_request_arrives_though_its_client_has_given_up() {
 }
 
 #[test]
+fn a_held_request_arrives_when_it_is_released_though_its_client_has_given_up() {
+    let (at, requests) = server();
+    let proxy = Proxy::before(&format!("http://{at}"));
+    proxy.fail("PUT", "/held", 1, Fault::Hold);
+    let mut stream = TcpStream::connect(proxy.endpoint().trim_start_matches("http://")).unwrap();
+    stream.write_all(b"PUT /held HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nbody.").unwrap();
+    while proxy.dealt() == 0 {
+        std::thread::yield_now();
+    }
+    drop(stream);
+    // What comes later goes through, and the first to arrive.
+    assert!(put(&proxy, "/later").starts_with("HTTP/1.1 200"));
+    assert!(arrived(&requests).starts_with("PUT /later "));
+    assert_eq!(proxy.settled(), 0);
+    proxy.release();
+    assert!(arrived(&requests).starts_with("PUT /held "));
+    while proxy.settled() == 0 {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn while_the_server_is_gone_connections_close_without_an_answer() {
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert_eq!(put(&Proxy::before(&format!("http://{gone}")), "/lake/x"), "");
