@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -12,6 +13,9 @@ import urllib.error
 import urllib.request
 
 import compose_file
+
+# Below those that the kernel gives to clients: while a service is down nobody gets its port by chance.
+PORTS = range(20_000, 32_000)
 
 
 class Failed(Exception):
@@ -32,10 +36,16 @@ class Place:
     def address(self, service, port):
         """A free port of loopback in the place of `service:port`, the same each time it is asked for."""
         key = (service, int(port))
-        if key not in self.ports:
+        while key not in self.ports:
+            port = random.choice(PORTS)
+            if port in self.ports.values():
+                continue
             with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                self.ports[key] = probe.getsockname()[1]
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+            self.ports[key] = port
         return f"127.0.0.1:{self.ports[key]}"
 
     def translate(self, text, service):
