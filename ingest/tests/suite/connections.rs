@@ -1,7 +1,15 @@
 //! Connections: many idle ones, slow ones, too many.
-use crate::node::{Node, event, quick};
+use crate::measured::Measured;
+use crate::node::{DEADLINE_MS, Node, event, quick};
 use ingest::Config;
 use serde_json::json;
+use std::process::Command;
+use std::time::Duration;
+
+/// Idle connections of one client, both ends of which are files of this process.
+const IDLE: usize = 2_000;
+/// Files beside those: of other tests.
+const FILES_BESIDE: usize = 300;
 
 fn post(number: u64) -> String {
     let body = event(number).to_string();
@@ -44,7 +52,7 @@ async fn drops_of_a_head_do_not_keep_a_connection_open() {
         if tokio::io::AsyncWriteExt::write_all(&mut client.stream, b"a: b\r\n").await.is_err() {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("ten seconds of dripping, and the connection is still open");
 }
@@ -66,7 +74,7 @@ async fn an_idle_connection_outlives_the_deadline_of_a_head() {
     let node = Node::start(config, 1).await;
     let mut client = node.client().await;
     for number in 0..2 {
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_millis(DEADLINE_MS + 200)).await;
         assert_eq!(client.post(event(number)).await.status, 200);
     }
 }
@@ -78,18 +86,21 @@ async fn a_request_that_waits_for_the_log_is_not_idle() {
     node.faults().hold_appends();
     let mut client = node.client().await;
     client.send(post(1).as_bytes()).await;
-    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    tokio::time::sleep(Duration::from_millis(2 * DEADLINE_MS)).await;
     node.faults().release_appends();
     assert_eq!(client.answer().await.status, 200);
 }
 
 #[tokio::test]
 async fn thousands_of_idle_connections_leave_a_neighbour_alone() {
+    let measured = Measured::here();
     let node = Node::one_partition().await;
     let mut idle = Vec::new();
-    for _ in 0..connections_possible().min(2_000) {
+    raise_the_limit_of_files();
+    for _ in 0..IDLE {
         idle.push(node.client().await);
     }
+    measured.reaches("playhead_ingest_connections", IDLE).await;
     let mut neighbour = node.client().await;
     for number in 0..20 {
         assert_eq!(neighbour.post(event(number)).await.status, 200);
@@ -98,12 +109,16 @@ async fn thousands_of_idle_connections_leave_a_neighbour_alone() {
     assert_eq!(last.post(event(99)).await.status, 200, "an idle one is still served");
 }
 
-/// Both ends of a connection are files of this process.
-fn connections_possible() -> usize {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let line = limits.lines().find(|line| line.starts_with("Max open files"));
-    let soft = line.and_then(|line| line.split_whitespace().nth(3)).and_then(|number| number.parse::<usize>().ok());
-    soft.unwrap_or(1_024).saturating_sub(300) / 2
+/// The soft limit of this process to the hard one, by Debian's util-linux.
+fn raise_the_limit_of_files() {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let hard = line.split_whitespace().nth(4).unwrap();
+    let wanted = 2 * IDLE + FILES_BESIDE;
+    assert!(hard.parse().map_or(true, |hard: usize| hard >= wanted), "ulimit -Hn is {hard}: this needs {wanted}");
+    let pid = std::process::id().to_string();
+    let raised = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={hard}:{hard}")]).status().unwrap();
+    assert!(raised.success());
 }
 
 #[tokio::test]
@@ -125,7 +140,7 @@ async fn over_the_cap_a_connection_is_told_503_and_a_place_that_is_free_is_given
             break;
         }
         assert!(attempt < 100, "the place is not given back");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -144,13 +159,14 @@ async fn a_head_over_the_bound_is_431_and_what_is_no_http_is_400() {
 
 #[tokio::test]
 async fn a_client_that_goes_early_takes_nobody_with_it() {
+    let measured = Measured::here();
     let node = Node::one_partition().await;
     node.faults().hold_appends();
     let mut gone = node.client().await;
     gone.send(post(1).as_bytes()).await;
     let mut stays = node.client().await;
     stays.send(post(2).as_bytes()).await;
-    assert!(stays.hears_nothing().await);
+    measured.taken([1, 2].map(|number| event(number).to_string().len()).iter().sum()).await;
     drop(gone);
     node.faults().release_appends();
     assert_eq!(stays.answer().await.status, 200);

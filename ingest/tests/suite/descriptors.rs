@@ -1,12 +1,13 @@
 //! A process without file descriptors: it waits, says so, and goes on. In a process of its own, since all tests of this
 //! one share theirs.
+use crate::measured::Measured;
 use crate::node::{Node, event};
 use ingest::Config;
-use metrics_exporter_prometheus::PrometheusBuilder;
 use std::fs::File;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::Instant;
 
+const REFUSED: &str = r#"playhead_ingest_refused_total{reason="no-descriptors"}"#;
 const INNER: &str = "descriptors::in_a_process_of_few_descriptors";
 
 #[tokio::test]
@@ -28,9 +29,7 @@ async fn without_file_descriptors_the_edge_pauses_and_goes_on_when_there_are_som
 #[tokio::test]
 #[ignore = "run by the test above, in a process that has 100 file descriptors"]
 async fn in_a_process_of_few_descriptors() {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    let _installed = metrics::set_default_local_recorder(&recorder);
+    let measured = Measured::here();
     let node = Node::start(Config::default(), 1).await;
     let mut before = node.client().await;
     assert_eq!(before.post(event(1)).await.status, 200);
@@ -44,18 +43,13 @@ async fn in_a_process_of_few_descriptors() {
         assert!(files.len() < 100, "this process has more descriptors than it should");
         files.push(file);
     }
+    let since = Instant::now();
     waiting.request("POST", "/v1/events", &[], event(2).to_string().as_bytes()).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-
-    let refused = refused_for_descriptors(&handle.render());
-    assert!((1..=11).contains(&refused), "paused 100 ms after each of {refused}");
+    measured.reaches(REFUSED, 3).await;
+    let (refused, most) = (measured.value(REFUSED), since.elapsed().as_millis() as f64 / 100.0 + 1.0);
+    assert!(refused <= most, "it pauses 100 ms after each: {refused} of at most {most}");
     assert_eq!(before.post(event(3)).await.status, 200, "who is connected is served");
     drop(files);
     assert_eq!(waiting.answer().await.status, 200);
     assert_eq!(node.client().await.post(event(4)).await.status, 200);
-}
-
-fn refused_for_descriptors(text: &str) -> u64 {
-    let name = r#"playhead_ingest_refused_total{reason="no-descriptors"} "#;
-    text.lines().find_map(|line| line.strip_prefix(name)).map_or(0, |count| count.parse().unwrap())
 }

@@ -9,6 +9,7 @@ mod durability;
 mod encodings;
 mod large_bodies;
 mod load;
+mod measured;
 mod measures;
 mod node;
 mod posts;

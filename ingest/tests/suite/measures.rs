@@ -1,15 +1,12 @@
 //! What operators see.
+use crate::measured::Measured;
 use crate::node::{Node, event, quick};
 use log::AppendError;
-use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 
 #[tokio::test]
 async fn requests_events_refusals_and_batches_are_counted() {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    // The runtime of this test has one thread: everything of the node is counted here, and nothing of other tests.
-    let _installed = metrics::set_default_local_recorder(&recorder);
+    let measured = Measured::here();
     let node = Node::start(quick(), 1).await;
     let mut client = node.client().await;
     assert_eq!(client.post(json!([event(1), event(2), {}])).await.status, 200);
@@ -18,7 +15,7 @@ async fn requests_events_refusals_and_batches_are_counted() {
     node.faults().fail_append(1, AppendError::Full("full".into()));
     assert_eq!(client.post(event(4)).await.status, 503);
 
-    let text = handle.render();
+    let text = measured.text();
     for line in [
         r#"playhead_ingest_requests_total{status="200"} 1"#,
         r#"playhead_ingest_requests_total{status="204"} 1"#,

@@ -50,13 +50,16 @@ pub struct Node {
     running: JoinHandle<Result<(), Error>>,
 }
 
+/// Short enough to wait for, and long enough for a good request on a machine that has other things to do.
+pub const DEADLINE_MS: u64 = 1_500;
+
 /// Settings with deadlines short enough to wait for.
 pub fn quick() -> Config {
     Config {
-        header_timeout_ms: 300,
-        body_timeout_ms: 300,
-        idle_timeout_ms: 300,
-        append_timeout_ms: 300,
+        header_timeout_ms: DEADLINE_MS,
+        body_timeout_ms: DEADLINE_MS,
+        idle_timeout_ms: DEADLINE_MS,
+        append_timeout_ms: DEADLINE_MS,
         drain_timeout_ms: 2_000,
         ..Config::default()
     }

@@ -3,7 +3,7 @@ use crate::support::{DATE, Lake, append, date, events, flush, partition_rows, re
 use lake::table::{Error, Outcome, Table};
 use lake::upkeep::{Options, Upkeep};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 use testbed::object_store::Store;
 use testbed::proxy::{Fault, Proxy};
@@ -162,8 +162,8 @@ async fn a_store_that_is_paused_makes_no_answer_and_then_goes_on() {
     assert_eq!(read_all(&lake.table().await).await, partition_rows(0, 0..9));
 }
 
-/// Appends five rows of partition 0 at a time until it is told to stop, whatever the store does. Returns how often.
-async fn append_until(mut table: Table, stop: Arc<AtomicBool>) -> i64 {
+/// Appends five rows of partition 0 at a time until it is told to stop, whatever the store does; counts how often.
+async fn append_until(mut table: Table, stop: Arc<AtomicBool>, rounds: Arc<AtomicI64>) {
     let mut round = 0;
     while !stop.load(Ordering::SeqCst) {
         let rows = || vec![vec![events(0, round * 5..round * 5 + 5)]];
@@ -183,25 +183,34 @@ async fn append_until(mut table: Table, stop: Arc<AtomicBool>) -> i64 {
         };
         round += 1;
         assert_eq!(outcome, Outcome::Committed { version: u64::try_from(round).unwrap() });
+        rounds.store(round, Ordering::SeqCst);
     }
-    round
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_is_killed_again_and_again_loses_no_commit_and_doubles_none() {
     let mut store = Store::start();
     let lake = Lake::below(&store, &store.endpoint(), &[("timeout", "2s")]);
-    let stop = Arc::new(AtomicBool::new(false));
-    let writer = tokio::spawn(append_until(lake.table().await, stop.clone()));
-    for _ in 0..4 {
-        tokio::time::sleep(Duration::from_millis(600)).await;
+    let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI64::new(0)));
+    let writer = tokio::spawn(append_until(lake.table().await, stop.clone(), rounds.clone()));
+    for kill in 0..4 {
+        // The client has come back from its pause, and is somewhere in its next round.
+        let before = rounds.load(Ordering::SeqCst);
+        let moved = async {
+            while rounds.load(Ordering::SeqCst) == before && !writer.is_finished() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(120), moved).await.expect("nothing is written between the kills");
+        tokio::time::sleep(Duration::from_millis(37 * kill)).await;
         tokio::task::block_in_place(|| store.kill());
         tokio::time::sleep(Duration::from_millis(200)).await;
         tokio::task::block_in_place(|| store.restart());
     }
     stop.store(true, Ordering::SeqCst);
-    let rounds = writer.await.unwrap();
-    assert!(rounds > 1, "nothing was written in between");
+    writer.await.unwrap();
+    let rounds = rounds.load(Ordering::SeqCst);
+    assert!(rounds >= 4, "{rounds}");
     let again = lake.table().await;
     assert_eq!(again.version(), u64::try_from(rounds).unwrap());
     assert_eq!(read_all(&again).await, partition_rows(0, 0..rounds * 5));
