@@ -1,5 +1,6 @@
 //! The audit finds damage: each test breaks the lake in one way and sees it named.
 use super::node::{self, Node, audit};
+use super::roles::eventually;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -72,7 +73,7 @@ fn a_log_that_was_deleted_is_not_made_anew_by_looking() {
     lake_of(20, &data);
     std::fs::remove_dir_all(data.join("log")).unwrap();
     for command in ["audit", "status", "tail"] {
-        let output = node::playhead(&data).arg(command).output().unwrap();
+        let output = node::output(node::playhead(&data).arg(command));
         assert_eq!(output.status.code(), Some(2), "{command}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("holds no log"), "{command}");
     }
@@ -124,15 +125,13 @@ fn a_node_whose_log_was_wiped_says_so_everywhere() {
     std::fs::remove_dir_all(data.join("log")).unwrap();
     let mut up = node::playhead(&data);
     up.args(["up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
-    let mut up = up.stdout(std::process::Stdio::null()).spawn().unwrap();
-    let status = (0..100).find_map(|_| {
-        node::pause(std::time::Duration::from_millis(100));
-        let output = node::playhead(&data).args(["status", "--json"]).output().unwrap();
+    let mut up = node::spawn(&up);
+    let status = eventually("status tells that partitions have stopped", || {
+        let output = node::output(node::playhead(&data).args(["status", "--json"]));
         let line = String::from_utf8(output.stdout).unwrap();
         let status: Value = serde_json::from_str(line.trim()).ok()?;
         status["not_ready"]["sink"].as_str()?.contains("stopped").then_some(status)
     });
-    let status = status.expect("status tells that partitions have stopped");
     assert_eq!((&status["running"], &status["ready"]), (&true.into(), &false.into()), "{status}");
     assert!(status["partitions"].as_array().unwrap().iter().any(|p| p["lake_ahead"] == true), "{status}");
     let (code, report) = audit(&data, None);

@@ -1,13 +1,20 @@
 //! Bad input gets a clear answer, costs no memory, and harms no neighbour. (What each bad body is answered is tested in
 //! `ingest`; here the whole process is watched.)
-use super::node::{self, Node, audit, pause, signal};
+use super::node::{self, Node, audit, pause};
+use super::roles::eventually;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
+use testbed::process::Running;
 
 /// Resident memory that thousands of bad requests may add.
 const GROWTH_BYTES_MAX: u64 = 100 << 20;
 const IDLE_CONNECTIONS: usize = 3_000;
+/// Open files of a node that has to do with few.
+const FILES_FEW: usize = 640;
+/// The client has made its connections within this.
+const CONNECTED_MAX: Duration = Duration::from_secs(120);
 
 /// Not a test of its own: the client of the next one, in a process of its own so that its sockets don't count here.
 #[test]
@@ -15,30 +22,33 @@ const IDLE_CONNECTIONS: usize = 3_000;
 #[allow(clippy::disallowed_methods, reason = "the parent says where to connect")]
 fn client_of_idle_connections() {
     let Ok(address) = std::env::var("IDLE_CLIENT_ADDRESS") else { return };
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
     // Those over the server's cap are closed by it; here they are just held.
-    let connections: Vec<_> =
-        (0..IDLE_CONNECTIONS).filter_map(|_| std::net::TcpStream::connect(&address).ok()).collect();
+    let connections: Vec<_> = (0..IDLE_CONNECTIONS).map(|_| std::net::TcpStream::connect(&address).unwrap()).collect();
     println!("\nconnected {}", connections.len());
     std::io::stdout().flush().unwrap();
-    pause(Duration::from_secs(60));
+    // Until it is killed.
+    loop {
+        pause(Duration::from_secs(60));
+    }
 }
 
-/// Opens idle connections from a process of its own; returns it and how many it got.
-fn idle_connections(listen: &str) -> Child {
-    let mut client = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--nocapture", "--exact", "bad_input::client_of_idle_connections"])
-        .env("IDLE_CLIENT_ADDRESS", listen)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(client.stdout.take().unwrap()).lines();
-    lines.map_while(Result::ok).find(|line| line.starts_with("connected")).expect("the client connects");
+/// A process of its own that has opened the idle connections, all of them, and holds them until it is dropped.
+fn idle_connections(listen: &str) -> Running {
+    let mut client = Command::new(std::env::current_exe().unwrap());
+    client.args(["--ignored", "--nocapture", "--exact", "bad_input::client_of_idle_connections"]);
+    let mut client = node::spawn(client.env("IDLE_CLIENT_ADDRESS", listen));
+    let line = client.line(CONNECTED_MAX, |line| line.starts_with("connected"));
+    assert_eq!(line, format!("connected {IDLE_CONNECTIONS}"));
     client
 }
 
-fn end(mut client: Child) {
-    signal(client.id(), "KILL");
-    client.wait().unwrap();
+/// What the node counts of a metric, over all labels.
+fn metric(node: &Node, name: &str) -> f64 {
+    let (_, text) = node.admin("/metrics");
+    let values = text.lines().filter_map(|line| line.strip_prefix(name)).filter(|rest| rest.starts_with(['{', ' ']));
+    values.filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
 #[test]
@@ -47,10 +57,13 @@ fn thousands_of_idle_connections_leave_a_neighbour_served_and_memory_flat() {
     let node = Node::new(&temp.path().join("data"));
     let before = node.resident_bytes();
     let client = idle_connections(&node.listen);
+    eventually("the node holds the connections", || {
+        (metric(&node, "playhead_ingest_connections") >= IDLE_CONNECTIONS as f64).then_some(())
+    });
     let (status, body) = node.post("application/json", node::event(&node::id(), "s1").as_bytes());
     assert_eq!(status, 200, "{body}");
     let grown = node.resident_bytes().saturating_sub(before);
-    end(client);
+    drop(client);
     assert!(grown < GROWTH_BYTES_MAX, "{IDLE_CONNECTIONS} idle connections took {grown} bytes");
     node.stop();
 }
@@ -61,11 +74,15 @@ fn idle_connections_never_take_the_descriptors_that_log_and_lake_need() {
     let data = temp.path().join("data");
     // A shell sets the limit, and becomes the node.
     let mut command = Command::new("bash");
-    command.args(["-c", "ulimit -n 640 && exec \"$0\" \"$@\"", node::PLAYHEAD, "--data"]).arg(&data);
+    command.args(["-c", &format!("ulimit -n {FILES_FEW} && exec \"$0\" \"$@\""), node::PLAYHEAD, "--data"]).arg(&data);
+    node::without_settings(&mut command);
     command.env("RUST_LOG", "error").env("PLAYHEAD_SINK__FLUSH_AGE_MS", "100").current_dir(temp.path());
     let node = node::start(command, "127.0.0.1:0", "127.0.0.1:0");
     let kept = std::net::TcpStream::connect(&node.listen).unwrap();
     let client = idle_connections(&node.listen);
+    // More than it has files for: it has refused some, and holds what it may.
+    eventually("the node refuses connections", || (metric(&node, "playhead_ingest_refused_total") > 0.0).then_some(()));
+    assert!((1.0..FILES_FEW as f64).contains(&metric(&node, "playhead_ingest_connections")));
     // One connection that was there before goes on writing to log and lake.
     let mut kept = BufReader::new(kept);
     for _ in 0..100 {
@@ -76,7 +93,7 @@ fn idle_connections_never_take_the_descriptors_that_log_and_lake_need() {
         pause(Duration::from_millis(20));
     }
     assert_eq!(node.admin("/readyz").0, 200);
-    end(client);
+    drop(client);
     node.stop();
     let (code, report) = audit(&data, None);
     assert_eq!((code, &report["rows"]), (0, &100.into()), "{report}");

@@ -5,21 +5,27 @@
 //!  load ──▶ ingest ──▶ Kafka ──▶ sink ──▶ lake       faults: whatever a test does to any of them
 //!    └─ acked ids ──────────── audit ◀──────┘
 //! ```
-use super::node::{self, PLAYHEAD, pause, result, signal};
-use super::process::{Process, free_address};
+use super::node::{self, pause, result, signal};
+use super::process::Process;
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use testbed::process::Running;
+use testbed::scratch;
 
 /// After a fault is over, a fresh event is in the lake within this, and every process is ready.
 pub const RECOVERY_MAX: Duration = Duration::from_secs(60);
 /// The lake has all of a load's events this long after it ended.
 const CAUGHT_UP_MAX: Duration = Duration::from_secs(90);
+/// A load ends this long after it is told to.
+const LOAD_END_MAX: Duration = Duration::from_secs(120);
+/// Commits that a sink lost to another one.
+pub const SUPERSEDED: &str = "playhead_sink_superseded_total";
 /// Sessions of a fresh batch: so many that each of a few partitions gets one.
 const FRESH_SESSIONS: usize = 64;
 /// How long a request waits for its batch, in these tests.
@@ -89,11 +95,11 @@ impl Cluster {
 
     /// Starts an ingest node and waits until it is ready.
     pub fn ingest(&self, name: &str) -> Process {
-        let (listen, admin) = (free_address(), free_address());
         let mut command = self.playhead("roles.toml", name);
-        command.args(["ingest", "--listen", &listen, "--admin", &admin]);
-        let mut process = Process::start(name, command, listen, admin, self.dir.path().join(format!("{name}.log")));
-        process.wait_ready(node::READY_MAX);
+        command.arg("ingest");
+        let (listen, log) = (Some(scratch::port()), self.dir.path().join(format!("{name}.log")));
+        let mut process = Process::start(name, command, listen, scratch::port(), log);
+        process.wait_ready(RECOVERY_MAX);
         process
     }
 
@@ -104,10 +110,17 @@ impl Cluster {
 
     /// The same with settings of its own, as variables of its environment.
     pub fn sink_with(&self, name: &str, settings: &[(&str, &str)]) -> Process {
-        let admin = free_address();
         let mut command = self.playhead("roles.toml", name);
-        command.args(["sink", "--admin", &admin]).envs(settings.iter().copied());
-        Process::start(name, command, String::new(), admin, self.dir.path().join(format!("{name}.log")))
+        command.arg("sink").envs(settings.iter().copied());
+        Process::start(name, command, None, scratch::port(), self.dir.path().join(format!("{name}.log")))
+    }
+
+    /// One ingest, one sink, both ready.
+    pub fn start(&self) -> (Process, Process) {
+        let ingest = self.ingest("ingest");
+        let mut sink = self.sink("sink");
+        sink.wait_ready(RECOVERY_MAX);
+        (ingest, sink)
     }
 
     /// Load on one node, until it is stopped.
@@ -117,29 +130,24 @@ impl Cluster {
 
     /// The same with as many events in a request, and the file that gets the acknowledged ids.
     pub fn load_of(&self, ingest: &Process, rate: u32, batch: u32, acked: PathBuf) -> Load {
-        let child = self
-            .playhead("audit.toml", "load")
-            .args(["load", "--json", "--connections", "16", "--seconds", "86400", "--rate", &rate.to_string()])
-            .args(["--batch", &batch.to_string(), "--url", &format!("http://{}", ingest.listen), "--acked"])
-            .arg(&acked)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Load { child: Some(child), acked }
+        let mut command = self.playhead("audit.toml", "load");
+        command.args(["load", "--json", "--connections", "16", "--seconds", "86400", "--rate", &rate.to_string()]);
+        command.args(["--batch", &batch.to_string(), "--url", &format!("http://{}", ingest.listen), "--acked"]);
+        command.arg(&acked);
+        Load { child: node::spawn(&command), acked }
     }
 
     /// A command with everything that the surroundings could change taken out.
     pub fn playhead(&self, config: &str, name: &str) -> Command {
-        let mut command = Command::new(PLAYHEAD);
+        let mut command = node::program();
         command.arg("--config").arg(self.dir.path().join(config));
-        command.arg("--data").arg(self.dir.path().join(format!("{name}.data")));
-        command.env_remove("RUST_LOG").current_dir(self.dir.path());
+        command.arg("--data").arg(self.dir.path().join(format!("{name}.data"))).current_dir(self.dir.path());
         command
     }
 
     /// `playhead status --json`; `None` while it can't be had.
     pub fn status(&self) -> Option<Value> {
-        let output = self.playhead("audit.toml", "status").args(["status", "--json"]).output().unwrap();
+        let output = node::output(self.playhead("audit.toml", "status").args(["status", "--json"]));
         serde_json::from_str(String::from_utf8_lossy(&output.stdout).lines().last()?).ok()
     }
 
@@ -240,7 +248,7 @@ impl Cluster {
     pub fn audit(&self, acked: &Path, patience: Duration) -> (i32, Value) {
         let mut command = self.playhead("audit.toml", "audit");
         command.args(["audit", "--json", "--wait-s", &patience.as_secs().to_string(), "--acked"]).arg(acked);
-        result(&command.output().unwrap())
+        result(&node::output(&command))
     }
 
     /// A file of ids for the audit.
@@ -286,25 +294,15 @@ url = {url:?}
 
 /// A load beside the test. Dropping it kills it.
 pub struct Load {
-    child: Option<Child>,
+    child: Running,
     acked: PathBuf,
 }
 
 impl Load {
     /// Ends it; its report, and the file of acknowledged ids.
-    pub fn stop(mut self) -> (Value, PathBuf) {
-        let child = self.child.take().unwrap();
-        signal(child.id(), "INT");
-        let (_, report) = result(&child.wait_with_output().unwrap());
-        (report, self.acked.clone())
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+    pub fn stop(self) -> (Value, PathBuf) {
+        signal(self.child.id(), "INT");
+        let (_, report) = result(&self.child.output(LOAD_END_MAX).expect("the load's end"));
+        (report, self.acked)
     }
 }

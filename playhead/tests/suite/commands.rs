@@ -1,7 +1,5 @@
 //! Commands as people and scripts use them: output, exit codes, words.
 use super::node::{self, Node, playhead, result};
-use std::path::Path;
-use std::process::Command;
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -11,13 +9,13 @@ fn text(bytes: &[u8]) -> String {
 fn the_demo_is_exact() {
     let temp = tempfile::tempdir().unwrap();
     let data = temp.path().join("demo");
-    let output = playhead(&data).args(["demo", "--json", "--seconds", "5", "--viewers", "300"]).output().unwrap();
+    let output = node::output(playhead(&data).args(["demo", "--json", "--seconds", "5", "--viewers", "300"]));
     let (code, report) = result(&output);
     assert_eq!((code, &report["exact"], &report["missing"]), (0, &true.into(), &0.into()), "{report}");
     assert_eq!(report["duplicates_in_lake"], 0);
     assert!(report["in_lake"].as_u64().unwrap() > 300, "{report}");
     assert_eq!(report["in_lake"], report["acknowledged_ids"]);
-    let again = playhead(&data).args(["demo", "--seconds", "1"]).output().unwrap();
+    let again = node::output(playhead(&data).args(["demo", "--seconds", "1"]));
     assert_eq!(again.status.code(), Some(2));
     assert!(text(&again.stderr).contains("not empty"), "{}", text(&again.stderr));
 }
@@ -33,13 +31,13 @@ fn one_event_posted_is_seen_by_tail_status_and_audit_while_the_node_runs() {
     let receipt: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!((&receipt["accepted"], &receipt["ack"]), (&1.into(), &"disk".into()));
 
-    let tail = playhead(&data).args(["tail", "--from-start", "-n", "1"]).output().unwrap();
+    let tail = node::output(playhead(&data).args(["tail", "--from-start", "-n", "1"]));
     let line: serde_json::Value = serde_json::from_str(text(&tail.stdout).trim()).unwrap();
     assert_eq!((&line["event_id"], &line["custom"]["note"]), (&id.clone().into(), &"custom".into()), "{line}");
 
     let (code, report) = node::audit(&data, None);
     assert_eq!((code, &report["rows"]), (0, &1.into()), "{report}");
-    let (_, status) = result(&playhead(&data).args(["status", "--json"]).output().unwrap());
+    let (_, status) = result(&node::output(playhead(&data).args(["status", "--json"])));
     assert_eq!((&status["running"], &status["events"]["rows"]), (&true.into(), &1.into()), "{status}");
     assert_eq!(node.admin("/healthz").0, 200);
     assert_eq!(node.admin("/readyz").0, 200);
@@ -57,7 +55,7 @@ fn one_event_posted_is_seen_by_tail_status_and_audit_while_the_node_runs() {
     assert!((1.0..process("process_max_fds")).contains(&process("process_open_fds")));
     assert!(process("process_cpu_seconds_total") >= 0.0);
     node.stop();
-    let (_, status) = result(&playhead(&data).args(["status", "--json"]).output().unwrap());
+    let (_, status) = result(&node::output(playhead(&data).args(["status", "--json"])));
     assert_eq!(status["running"], false);
 }
 
@@ -66,7 +64,7 @@ fn a_second_node_on_the_same_directory_is_refused_in_words() {
     let temp = tempfile::tempdir().unwrap();
     let data = temp.path().join("data");
     let node = Node::new(&data);
-    let second = playhead(&data).args(["up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).output().unwrap();
+    let second = node::output(playhead(&data).args(["up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]));
     assert_eq!(second.status.code(), Some(2));
     let words = text(&second.stderr);
     assert!(words.contains("in use by another process") && words.contains(&node.pid().to_string()), "{words}");
@@ -77,7 +75,7 @@ fn an_address_that_is_taken_is_named_with_its_option() {
     let temp = tempfile::tempdir().unwrap();
     let node = Node::new(&temp.path().join("data"));
     let other = temp.path().join("other");
-    let second = playhead(&other).args(["up", "--listen", &node.listen, "--admin", "127.0.0.1:0"]).output().unwrap();
+    let second = node::output(playhead(&other).args(["up", "--listen", &node.listen, "--admin", "127.0.0.1:0"]));
     assert_eq!(second.status.code(), Some(2));
     assert!(text(&second.stderr).contains("--listen"), "{}", text(&second.stderr));
 }
@@ -85,7 +83,7 @@ fn an_address_that_is_taken_is_named_with_its_option() {
 #[test]
 fn listening_to_the_world_by_option_is_refused_as_by_file() {
     let temp = tempfile::tempdir().unwrap();
-    let output = playhead(&temp.path().join("data")).args(["up", "--listen", "0.0.0.0:0"]).output().unwrap();
+    let output = node::output(playhead(&temp.path().join("data")).args(["up", "--listen", "0.0.0.0:0"]));
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("ingest.allow_anonymous"), "{}", text(&output.stderr));
 }
@@ -94,7 +92,7 @@ fn listening_to_the_world_by_option_is_refused_as_by_file() {
 fn commands_say_what_is_wrong_with_a_directory_that_is_not_there() {
     let temp = tempfile::tempdir().unwrap();
     for command in ["audit", "tail", "status"] {
-        let output = playhead(&temp.path().join("nothing")).arg(command).output().unwrap();
+        let output = node::output(playhead(&temp.path().join("nothing")).arg(command));
         assert_eq!(output.status.code(), Some(2), "{command}");
         assert!(text(&output.stderr).contains("no data directory yet"), "{}", text(&output.stderr));
     }
@@ -104,8 +102,7 @@ fn commands_say_what_is_wrong_with_a_directory_that_is_not_there() {
 fn the_configuration_is_checked_and_shown() {
     let temp = tempfile::tempdir().unwrap();
     let file = temp.path().join("playhead.toml");
-    let run =
-        |arguments: &[&str]| Command::new(node::PLAYHEAD).current_dir(temp.path()).args(arguments).output().unwrap();
+    let run = |arguments: &[&str]| node::output(node::program().current_dir(temp.path()).args(arguments));
     assert_eq!(run(&["config", "check"]).status.code(), Some(0));
     std::fs::write(&file, "[sink]\nflush_rowz = 5\n").unwrap();
     let wrong = run(&["config", "check"]);
@@ -122,8 +119,7 @@ fn the_configuration_is_checked_and_shown() {
 #[test]
 fn completions_name_every_command() {
     for shell in ["bash", "zsh", "fish"] {
-        let output =
-            Command::new(node::PLAYHEAD).args(["completions", shell]).current_dir(Path::new("/")).output().unwrap();
+        let output = node::output(node::program().args(["completions", shell]).current_dir("/"));
         let script = text(&output.stdout);
         for command in ["up", "ingest", "sink", "load", "demo", "audit", "tail", "status", "config"] {
             assert!(script.contains(command), "{shell} lacks {command}");

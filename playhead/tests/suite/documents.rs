@@ -1,7 +1,6 @@
 //! The documents say what the program does: names and defaults are compared, so that they can't drift apart.
-use super::node::PLAYHEAD;
+use super::node;
 use std::path::PathBuf;
-use std::process::Command;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
@@ -15,8 +14,8 @@ fn document(name: &str) -> String {
 fn the_configuration_page_shows_every_setting_with_its_default() {
     let temp = tempfile::tempdir().unwrap();
     let show = |arguments: &[&str]| {
-        let output = Command::new(PLAYHEAD).args(arguments).args(["config", "show"]).current_dir(temp.path()).output();
-        String::from_utf8(output.unwrap().stdout).unwrap()
+        let output = node::output(node::program().args(arguments).args(["config", "show"]).current_dir(temp.path()));
+        String::from_utf8(output.stdout).unwrap()
     };
     let page = document("configuration.md");
     let toml = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();

@@ -1,13 +1,14 @@
 //! SIGKILL leaves the page cache alive, so it proves nothing of a power loss. Here the order of the system calls does:
 //! strace watches a node, and each answer and each commit must come after the fsync that makes it true.
 use super::node::{self, start_within};
+use super::roles::eventually;
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 /// A traced process is slow.
-const READY_MAX: Duration = Duration::from_secs(90);
+const READY_MAX: Duration = Duration::from_secs(180);
 const CALLS: &str = "trace=fsync,fdatasync,sync_file_range,write,writev,sendto,sendmsg,recvfrom,read,link,linkat,rename,renameat,renameat2,openat";
 
 /// One finished system call.
@@ -30,8 +31,11 @@ fn strace_is_here() -> bool {
 /// Traces a node through three POSTs and a clean stop.
 fn trace(data: &Path, file: &Path) -> Vec<Call> {
     let mut command = Command::new("strace");
-    command.args(["-f", "-y", "-s", "64", "-e", CALLS, "-o"]).arg(file).arg(node::PLAYHEAD).arg("--data").arg(data);
-    command.env("RUST_LOG", "warn").env("PLAYHEAD_SINK__FLUSH_AGE_MS", "300").current_dir(data.parent().unwrap());
+    command.args(["-f", "-y", "-s", "64", "-e", CALLS, "-o"]).arg(file);
+    // If strace is killed, so is the node.
+    command.args(["setpriv", "--pdeathsig", "KILL", "--", node::PLAYHEAD, "--data"]).arg(data);
+    node::without_settings(&mut command);
+    node::quickly(&mut command, data);
     let node = start_within(command, "127.0.0.1:0", "127.0.0.1:0", READY_MAX);
     for _ in 0..3 {
         let (status, body) = node.post("application/json", node::event(&node::id(), "s1").as_bytes());
@@ -126,29 +130,36 @@ fn a_disk_that_hangs_is_told_by_readiness_and_does_not_hold_up_the_end() {
     let mut command = node::playhead(&data);
     command.env("PLAYHEAD_INGEST__APPEND_TIMEOUT_MS", "1000");
     let node = node::start(command, "127.0.0.1:0", "127.0.0.1:0");
-    // From here on each fsync takes two minutes.
-    let mut hanging = Command::new("strace")
-        .args(["-f", "-o", "/dev/null", "-e", "inject=fsync,fdatasync:delay_enter=120000000", "-p"])
-        .arg(node.pid().to_string())
-        .spawn()
-        .unwrap();
-    node::pause(Duration::from_secs(1));
+    // From here on each fsync takes ten minutes.
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-o", "/dev/null", "-e", "inject=fsync,fdatasync:delay_enter=600000000", "-p"]);
+    let hanging = node::spawn(strace.arg(node.pid().to_string()));
+    eventually("strace is attached to every thread", || is_traced(node.pid()).then_some(()));
     let (status, words) = node.post("application/json", node::event(&node::id(), "s1").as_bytes());
     assert_eq!(status, 503, "{words}");
     assert!(words.contains("append-timeout"), "{words}");
-    let unready = (0..50).any(|_| {
-        node::pause(Duration::from_millis(100));
-        node.admin("/readyz").0 == 503
-    });
+    eventually("a node that can write nothing is not ready", || (node.admin("/readyz").0 == 503).then_some(()));
     node::signal(node.pid(), "TERM");
-    node::pause(Duration::from_secs(30));
-    // strace holds what it delays, the dead included. Once it is gone, a node that still waited for its disk would go
-    // on, and stop in order: exit code 0.
-    node::signal(hanging.id(), "KILL");
-    hanging.wait().unwrap();
-    let ended = node.end();
-    assert!(unready, "ready, though nothing can be written");
-    assert_eq!(ended.code(), Some(2));
+    // strace holds what it delays, the dead included: the node can be waited for only when strace is gone. A node that
+    // still waited for its disk would go on then, and stop in order: exit code 0.
+    eventually("the node ends though its disk hangs", || is_dead(node.pid()).then_some(()));
+    drop(hanging);
+    assert_eq!(node.end().code(), Some(2));
+}
+
+/// The kernel's word on a process: whether each thread has a tracer.
+fn is_traced(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let states = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("status")).ok());
+    let untraced = states.filter(|state| state.lines().any(|line| line == "TracerPid:\t0"));
+    untraced.count() == 0
+}
+
+/// It has ended, and nobody has waited for it yet.
+fn is_dead(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // `PID (NAME) STATE ...`, and a name may hold anything.
+    stat.rsplit(") ").next().is_some_and(|state| state.starts_with('Z'))
 }
 
 #[test]

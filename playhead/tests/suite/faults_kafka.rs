@@ -1,7 +1,6 @@
 //! Invariants 1, 2 and 7 while Kafka itself fails: what was acknowledged is in the lake once, and all goes on by itself.
 use super::cluster::{self, APPEND_TIMEOUT_MS, Cluster, RECOVERY_MAX, SESSION_TIMEOUT_MS, SOCKET_TIMEOUT_MS, Setup};
 use super::node::{self, pause};
-use super::process::Process;
 use super::rounds::{random, rounds};
 use rand::Rng;
 use std::time::{Duration, Instant};
@@ -17,20 +16,12 @@ const AWAY: Duration = Duration::from_millis(3 * SOCKET_TIMEOUT_MS);
 
 const RENEWED: &str = "playhead_kafka_fetchers_renewed_total";
 
-/// One ingest, one sink, both ready.
-fn start(cluster: &Cluster) -> (Process, Process) {
-    let ingest = cluster.ingest("ingest");
-    let mut sink = cluster.sink("sink");
-    sink.wait_ready(RECOVERY_MAX);
-    (ingest, sink)
-}
-
 #[test]
 fn a_broker_that_is_killed_under_load_costs_no_acknowledged_event() {
     let mut random = random("broker killed");
     let mut broker = Broker::start();
     let cluster = Cluster::new(&Setup::on(broker.bootstrap()));
-    let (mut ingest, mut sink) = start(&cluster);
+    let (mut ingest, mut sink) = cluster.start();
     let load = cluster.load("load", &ingest, 600);
     for round in 0..rounds(3) {
         pause(Duration::from_millis(random.random_range(200..2_000)));
@@ -51,7 +42,7 @@ fn a_broker_that_is_killed_under_load_costs_no_acknowledged_event() {
 fn a_broker_that_stands_still_for_longer_than_every_timeout_is_told_to_clients_and_costs_no_acknowledged_event() {
     let broker = Broker::start();
     let cluster = Cluster::new(&Setup::on(broker.bootstrap()));
-    let (mut ingest, mut sink) = start(&cluster);
+    let (mut ingest, mut sink) = cluster.start();
     let load = cluster.load("load", &ingest, 600);
     for round in 0..rounds(3) {
         pause(Duration::from_secs(1));
@@ -80,7 +71,7 @@ fn brokers_away_for_long_and_then_the_store_are_waited_for_by_two_sinks() {
     let (mut broker, mut store) = (Broker::start(), Store::start());
     let lake = cluster::Store::lake_in(&store, &store.endpoint());
     let cluster = Cluster::new(&Setup { lake: Some(lake), ..Setup::on(broker.bootstrap()) });
-    let (mut ingest, mut sink) = start(&cluster);
+    let (mut ingest, mut sink) = cluster.start();
     let mut second = cluster.sink("sink-b");
     second.wait_ready(RECOVERY_MAX);
     let load = cluster.load("load", &ingest, 600);

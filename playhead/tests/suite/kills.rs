@@ -1,48 +1,43 @@
 //! Invariants 1, 2, 4 and 7: SIGKILL at random moments under load loses nothing, doubles nothing, and it recovers by
 //! itself.
 use super::node::{self, Node, audit, pause, playhead, result};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
-use std::process::Stdio;
+use super::rounds::{random, setting};
+use rand::Rng;
 use std::time::Duration;
+use testbed::scratch;
 
 /// Kills in one run. CI takes the default, `scripts/soak` more.
 const KILLS_DEFAULT: u32 = 10;
-
-#[allow(clippy::disallowed_methods, reason = "scripts/soak asks for more rounds by a variable")]
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().map_or(default, |text| text.parse().unwrap())
-}
+/// A node is ready again this long after a kill: what is promised.
+const READY_MAX: Duration = Duration::from_secs(20);
+/// A load ends this long after it is told to.
+const LOAD_END_MAX: Duration = Duration::from_secs(120);
 
 #[test]
 fn killed_at_random_moments_under_load_each_acknowledged_event_is_in_the_lake_once() {
-    let kills = setting("SOAK_KILLS", KILLS_DEFAULT.into());
-    let seed = setting("SOAK_SEED", u64::from(std::process::id()));
-    println!("{kills} kills, seed {seed}");
-    let mut random = StdRng::seed_from_u64(seed);
+    let kills = setting("SOAK_KILLS").unwrap_or(KILLS_DEFAULT);
+    println!("{kills} kills");
+    let mut random = random("node killed");
     let temp = tempfile::tempdir().unwrap();
     let data = temp.path().join("data");
     let acked = temp.path().join("acked.txt");
 
-    let mut node = Node::new(&data);
-    let (listen, admin) = (node.listen.clone(), node.admin.clone());
-    // Longer than the kills can take; it is stopped when they are done.
-    let seconds = (kills * 8 + 20).to_string();
-    let load = playhead(&data)
-        .args(["load", "--json", "--rate", "3000", "--batch", "20", "--connections", "16", "--seconds", &seconds])
-        .args(["--url", &format!("http://{listen}"), "--acked"])
-        .arg(&acked)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    // Its ports for all of its lives: none that the kernel gives to a client while it is dead.
+    let ports = [scratch::port(), scratch::port()];
+    let [listen, admin] = ports.each_ref().map(scratch::Port::address);
+    let mut node = node::start(playhead(&data), &listen, &admin);
+    let mut load = playhead(&data);
+    load.args(["load", "--json", "--rate", "3000", "--batch", "20", "--connections", "16", "--seconds", "86400"]);
+    load.args(["--url", &format!("http://{listen}"), "--acked"]).arg(&acked);
+    let load = node::spawn(&load);
     for _ in 0..kills {
         pause(Duration::from_millis(random.random_range(50..2_500)));
         node.kill();
-        node = node::start(playhead(&data), &listen, &admin);
+        node = node::start_within(playhead(&data), &listen, &admin, READY_MAX);
     }
     pause(Duration::from_secs(1));
     node::signal(load.id(), "INT");
-    let (_, report) = result(&load.wait_with_output().unwrap());
+    let (_, report) = result(&load.output(LOAD_END_MAX).expect("the load's end"));
     println!("load: {report}");
     assert!(report["acknowledged"].as_u64().unwrap() > 1_000, "{report}");
 

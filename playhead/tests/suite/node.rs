@@ -1,44 +1,81 @@
 //! A `playhead up` of its own for a test: started on free ports, ended by signal.
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
+use testbed::process::{Running, bound_copy};
 
 /// The program under test.
 pub const PLAYHEAD: &str = env!("CARGO_BIN_EXE_playhead");
-/// A start, restarts after a kill included, takes at most this.
-pub const READY_MAX: Duration = Duration::from_secs(20);
+/// A test waits this long for a start.
+const START_MAX: Duration = Duration::from_secs(120);
+/// And this long for a command that ends by itself.
+const COMMAND_MAX: Duration = Duration::from_secs(300);
 
 /// A running node. Dropping it kills it.
 pub struct Node {
-    child: Child,
+    child: Running,
     pub listen: String,
     pub admin: String,
 }
 
+/// The program without any setting of the surroundings.
+pub fn program() -> Command {
+    let mut command = Command::new(PLAYHEAD);
+    without_settings(&mut command);
+    command
+}
+
+/// Takes out of a command what the surroundings could set for Playhead.
+pub fn without_settings(command: &mut Command) {
+    command.env_remove("RUST_LOG");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PLAYHEAD_")) {
+        command.env_remove(name);
+    }
+}
+
 /// A command with everything that the surroundings could change taken out.
 pub fn playhead(data: &Path) -> Command {
-    let mut command = Command::new(PLAYHEAD);
-    command.arg("--data").arg(data).env("RUST_LOG", "warn").env("PLAYHEAD_SINK__FLUSH_AGE_MS", "300");
-    command.current_dir(data.parent().unwrap());
+    let mut command = program();
+    command.arg("--data").arg(data);
+    quickly(&mut command, data);
     command
+}
+
+/// Flushes soon, and logs what is wrong.
+pub fn quickly(command: &mut Command, data: &Path) {
+    command.env("RUST_LOG", "warn").env("PLAYHEAD_SINK__FLUSH_AGE_MS", "300").current_dir(data.parent().unwrap());
+}
+
+/// Runs a command to its end.
+pub fn output(command: &Command) -> Output {
+    testbed::process::output(command, COMMAND_MAX)
+}
+
+/// Starts a command beside the test, its stdout a pipe.
+pub fn spawn(command: &Command) -> Running {
+    let mut command = bound_copy(command);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    Running::start(command)
+}
+
+/// The first line that a role prints with `--json`.
+pub fn first_line(child: &mut Running, limit: Duration) -> Value {
+    let line = child.line(limit, |_| true);
+    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: first line was {line:?}"))
 }
 
 /// Starts `command up` on the given addresses and waits until it is ready.
 pub fn start(command: Command, listen: &str, admin: &str) -> Node {
-    start_within(command, listen, admin, READY_MAX)
+    start_within(command, listen, admin, START_MAX)
 }
 
 pub fn start_within(mut command: Command, listen: &str, admin: &str, limit: Duration) -> Node {
     command.args(["up", "--json", "--listen", listen, "--admin", admin]);
-    let started = Instant::now();
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut first = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
-    assert!(started.elapsed() < limit, "ready only after {:?}", started.elapsed());
-    let line: Value = serde_json::from_str(&first).unwrap_or_else(|error| panic!("{error}: first line was {first:?}"));
+    let mut child = spawn(&command);
+    let line = first_line(&mut child, limit);
     let text = |name: &str| line[name].as_str().unwrap().to_owned();
     Node { child, listen: text("listening"), admin: text("admin") }
 }
@@ -114,13 +151,6 @@ impl Node {
     }
 }
 
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Reads a whole HTTP/1.1 answer of a connection that closes.
 pub fn answer(mut stream: TcpStream) -> (u16, String) {
     let mut bytes = Vec::new();
@@ -159,7 +189,7 @@ pub fn audit(data: &Path, acked: Option<&Path>) -> (i32, Value) {
     if let Some(acked) = acked {
         command.arg("--acked").arg(acked);
     }
-    result(&command.output().unwrap())
+    result(&output(&command))
 }
 
 /// A valid event as JSON, with the id and the session.

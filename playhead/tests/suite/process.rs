@@ -3,12 +3,12 @@ use super::node::{answer, pause, signal};
 use serde_json::Value;
 use std::fs::File;
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::ops::Range;
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
+use testbed::process::{Running, bound_copy};
+use testbed::scratch::Port;
 
 /// A stop takes at most this.
 const STOP_MAX: Duration = Duration::from_secs(30);
@@ -16,24 +16,30 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What is shown of a process's log when its test fails.
 const LOG_BYTES_SHOWN: usize = 20_000;
-/// Where the roles of tests listen.
-const PORTS: Range<u32> = 10_000..20_000;
 
 /// A running, stopped or killed role. Dropping it kills it, and shows the end of its log if the test failed.
 pub struct Process {
     name: String,
     command: Command,
-    child: Child,
+    child: Running,
     log: PathBuf,
     pub listen: String,
     pub admin: String,
+    /// Its own also while it is dead.
+    _ports: (Option<Port>, Port),
 }
 
 impl Process {
-    /// Starts `command`, whose arguments say `listen` and `admin`; its words go to the file `log`. Does not wait.
-    pub fn start(name: &str, mut command: Command, listen: String, admin: String, log: PathBuf) -> Process {
-        let child = spawn(&mut command, &log);
-        Process { name: name.to_owned(), command, child, log, listen, admin }
+    /// Starts `command` with `--listen` (if it takes events) and `--admin`; its words go to the file `log`. Does not wait.
+    pub fn start(name: &str, mut command: Command, listen: Option<Port>, admin: Port, log: PathBuf) -> Process {
+        let address = listen.as_ref().map(Port::address).unwrap_or_default();
+        if listen.is_some() {
+            command.args(["--listen", &address]);
+        }
+        command.args(["--admin", &admin.address()]);
+        let child = spawn(&command, &log);
+        let (name, admin_address) = (name.to_owned(), admin.address());
+        Process { name, command, child, log, listen: address, admin: admin_address, _ports: (listen, admin) }
     }
 
     /// SIGKILL: no instruction of ours runs any more.
@@ -44,7 +50,7 @@ impl Process {
 
     /// Starts it again after a kill or an end. Does not wait.
     pub fn restart(&mut self) {
-        self.child = spawn(&mut self.command, &self.log);
+        self.child = spawn(&self.command, &self.log);
     }
 
     /// SIGSTOP: it holds what it holds, and answers nothing.
@@ -86,6 +92,16 @@ impl Process {
     pub fn readiness(&self) -> Option<(bool, Value)> {
         let (status, body) = get(&self.admin, "/readyz")?;
         Some((status == 200, serde_json::from_str(&body).ok()?))
+    }
+
+    /// Waits until it answers, ready or not: from then on SIGTERM ends it in order.
+    pub fn wait_up(&mut self, limit: Duration) {
+        let since = Instant::now();
+        while self.readiness().is_none() {
+            self.assert_alive();
+            assert!(since.elapsed() < limit, "{} is not up after {limit:?}", self.name);
+            pause(LOOK_EVERY);
+        }
     }
 
     /// Waits until it says that it is ready.
@@ -167,19 +183,11 @@ impl Drop for Process {
 }
 
 /// Each life of the process writes on in the same file.
-fn spawn(command: &mut Command, log: &PathBuf) -> Child {
+fn spawn(command: &Command, log: &Path) -> Running {
     let file = File::options().create(true).append(true).open(log).unwrap();
-    command.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap()
-}
-
-/// An address of loopback that nobody listens on. Not one of those that the kernel gives to clients (from 32768): while
-/// a role is dead, nobody gets its port by chance.
-pub fn free_address() -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let start = std::process::id().wrapping_mul(61);
-    let port = |_| PORTS.start + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % (PORTS.end - PORTS.start);
-    let mut addresses = (0..PORTS.end - PORTS.start).map(port).map(|port| format!("127.0.0.1:{port}"));
-    addresses.find(|address| TcpListener::bind(address).is_ok()).expect("a free port")
+    let mut command = bound_copy(command);
+    command.stdout(file.try_clone().unwrap()).stderr(file);
+    Running::start(command)
 }
 
 fn get(address: &str, path: &str) -> Option<(u16, String)> {

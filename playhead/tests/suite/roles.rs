@@ -1,9 +1,8 @@
 //! `playhead ingest` and `playhead sink` over a real broker: what each does, what it says, and how it ends. Settings come
 //! from the environment alone, as in a container. (Faults are in the `faults_*` suites, other clients in `interop`.)
-use super::node::{self, PLAYHEAD, pause, result};
-use super::process::{Process, free_address};
+use super::node::{self, pause, result};
+use super::process::Process;
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -11,6 +10,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use testbed::kafka::Broker;
 use testbed::object_store::Store;
+use testbed::process::{Running, bound_copy};
+use testbed::scratch;
 
 /// Whatever is waited for happens within this.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -48,23 +49,20 @@ impl Place {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(PLAYHEAD);
+        let mut command = node::program();
         command.args(arguments).arg("--data").arg(self.data()).current_dir(self.dir.path());
-        command.env_remove("RUST_LOG").envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
+        node::output(&self.command(arguments))
     }
 
     fn start(&self, role: &str, name: &str) -> Process {
-        let (listen, admin) = (free_address(), free_address());
-        let mut command = self.command(&[role, "--admin", &admin]);
-        if role != "sink" {
-            command.args(["--listen", &listen]);
-        }
-        Process::start(name, command, listen, admin, self.dir.path().join(format!("{name}.log")))
+        let listen = (role != "sink").then(scratch::port);
+        let log = self.dir.path().join(format!("{name}.log"));
+        Process::start(name, self.command(&[role]), listen, scratch::port(), log)
     }
 
     /// A role that is ready.
@@ -161,15 +159,16 @@ fn what_an_edge_takes_a_sink_brings_to_the_lake_and_everyone_can_look() {
 fn tail_follows_a_topic_that_nobody_owns() {
     let place = Place::new();
     let ingest = place.ready("ingest");
-    let mut command = place.command(&["tail", "-n", "1"]);
-    let mut tail = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut command = bound_copy(&place.command(&["tail", "-n", "1"]));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut tail = Running::start(command);
     // It begins at the end as of its start, which nobody can see from here: so posts go on until it is done.
     let mut ids = Vec::new();
     eventually("tail prints an event and ends", || {
         ids.extend(post(&ingest));
         tail.try_wait().unwrap()
     });
-    let output = tail.wait_with_output().unwrap();
+    let output = tail.output(SOON).expect("it has ended");
     let line: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", words(&output)));
     assert!(ids.contains(&line["event_id"].as_str().unwrap().to_owned()), "{line}");
 }
@@ -276,10 +275,8 @@ fn the_first_line_of_json_says_where_a_role_is() {
         if listens {
             command.args(["--listen", "127.0.0.1:0"]);
         }
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let line: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+        let mut child = node::spawn(&command);
+        let line = node::first_line(&mut child, SOON);
         assert!(line["admin"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
         assert_eq!(line["listening"].is_string(), listens, "{line}");
         node::signal(child.id(), "TERM");

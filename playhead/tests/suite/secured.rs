@@ -1,12 +1,13 @@
 //! `playhead ingest`, `sink` and `audit` over TLS and SASL, each as a user of its own who has the rights that
 //! `docs/kafka.md` lists, and no more.
-use super::node::{self, PLAYHEAD, result};
-use super::process::{Process, free_address};
+use super::node::{self, result};
+use super::process::Process;
 use super::roles::{SESSIONS, SOON, eventually, post};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
 use testbed::kafka::secured::{Secured, password};
+use testbed::scratch;
 
 /// Who is who, how it comes in, and whether its password is in the file or in the environment.
 const WHO: [(&str, &str, bool); 3] =
@@ -46,9 +47,9 @@ impl Place {
 
     /// `playhead` as `role`.
     fn command(&self, role: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(PLAYHEAD);
+        let mut command = node::program();
         command.arg("--config").arg(self.file(&format!("{role}.toml"))).args(arguments).current_dir(self.dir.path());
-        command.arg("--data").arg(self.file("data")).env_remove("RUST_LOG");
+        command.arg("--data").arg(self.file("data"));
         if WHO.iter().any(|(who, _, in_file)| *who == role && !in_file) {
             let properties = format!("{{\"sasl.password\"={:?}}}", password(&format!("playhead-{role}")));
             command.env("PLAYHEAD_KAFKA__PROPERTIES", properties);
@@ -57,16 +58,13 @@ impl Place {
     }
 
     fn run(&self, role: &str, arguments: &[&str]) -> Output {
-        self.command(role, arguments).output().unwrap()
+        node::output(&self.command(role, arguments))
     }
 
     fn start(&self, role: &str) -> Process {
-        let (listen, admin) = (free_address(), free_address());
-        let mut command = self.command(role, &[role, "--admin", &admin]);
-        if role == "ingest" {
-            command.args(["--listen", &listen]);
-        }
-        Process::start(role, command, listen, admin, self.file(&format!("{role}.log")))
+        let listen = (role == "ingest").then(scratch::port);
+        let log = self.file(&format!("{role}.log"));
+        Process::start(role, self.command(role, &[role]), listen, scratch::port(), log)
     }
 
     /// `ingest` must end by itself, with these words.
@@ -153,7 +151,7 @@ fn no_password_is_shown() {
 fn a_wrong_password_ends_a_role_in_words() {
     let place = Place::new(Secured::shared());
     let mut command = place.command("sink", &["sink", "--admin", "127.0.0.1:0"]);
-    let output = command.env("PLAYHEAD_KAFKA__PROPERTIES", r#"{"sasl.password"="not-this-one"}"#).output().unwrap();
+    let output = node::output(command.env("PLAYHEAD_KAFKA__PROPERTIES", r#"{"sasl.password"="not-this-one"}"#));
     let words = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{words}");
     assert!(words.contains("credentials") && words.contains("sasl.*") && !words.contains("not-this-one"), "{words}");

@@ -3,21 +3,27 @@
 use super::cluster::{Cluster, RECOVERY_MAX, SESSION_TIMEOUT_MS, Setup, receipts};
 use super::node::{self, pause};
 use super::process::Process;
+use futures::executor::block_on;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use testbed::kafka::Broker;
 
-const TOPIC_COMMAND: &str = "org.apache.kafka.tools.TopicCommand";
 const PARTITIONS: u32 = 2;
 /// Records of the former topic that the lake gets, and of the new one: more, so that offsets alone tell nothing.
 const FORMER: usize = 20;
 const NEW: usize = 60;
 /// Records of the former topic that the sink has read and not yet written when the topic dies.
 const UNWRITTEN: usize = 5;
-/// Long enough that what is read before the topic dies is not written before that.
-const FLUSH_AGE_MS: u64 = 6_000;
-/// A sink that would write the new topic's records has written them by then.
+/// Of the cluster: soon.
+const FLUSH_AGE_MS: u64 = 1_000;
+/// Of a sink under which the topic dies: what it has read by then is not written before, and its flush, where it asks the
+/// log whether it is the same one, comes well within [`RECOVERY_MAX`].
+const FLUSH_AGE_LATER_MS: u64 = 25_000;
+/// A sink that would write the new topic's records has written them by then, or does at its end.
 const TIME_TO_DO_WRONG: Duration = Duration::from_millis(FLUSH_AGE_MS + 2_000);
 
 fn cluster(session_timeout_ms: u64) -> Cluster {
@@ -25,11 +31,19 @@ fn cluster(session_timeout_ms: u64) -> Cluster {
     Cluster::new(&Setup { partitions: PARTITIONS, session_timeout_ms, flush_age_ms: FLUSH_AGE_MS, ..shared })
 }
 
-/// Deletes the topic and makes it anew with the settings that a log needs, by Kafka's own tool.
+/// Deletes the topic and makes it anew with the settings that a log needs.
 fn make_anew(cluster: &Cluster) {
-    let broker = Broker::shared();
-    broker.expect_tool(TOPIC_COMMAND, &["--delete", "--topic", &cluster.topic], "");
-    broker.create_topic(&cluster.topic, PARTITIONS, &["message.timestamp.type=LogAppendTime"]);
+    let bootstrap = Broker::shared().bootstrap();
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
+    let limits = AdminOptions::new().request_timeout(Some(RECOVERY_MAX)).operation_timeout(Some(RECOVERY_MAX));
+    let deleted = block_on(admin.delete_topics(&[&cluster.topic], &limits)).unwrap();
+    assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+    let partitions = i32::try_from(PARTITIONS).unwrap();
+    let topic = NewTopic::new(&cluster.topic, partitions, TopicReplication::Fixed(1));
+    let topic = topic.set("message.timestamp.type", "LogAppendTime");
+    let made = block_on(admin.create_topics([&topic], &limits)).unwrap();
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
 }
 
 /// Posts one request after the other, each of them a record in each partition; returns the last offset of each.
@@ -58,30 +72,34 @@ fn in_the_lake(cluster: &Cluster) -> (Process, Process, Offsets) {
     (ingest, sink, last)
 }
 
-/// The topic gets some more records, which the sink reads and can't write any more before the topic is made anew. The
-/// last offset of each partition, and what the sink must say of them.
-fn die_with_unwritten_records(
-    cluster: &Cluster,
-    ingest: &mut Process,
-    sink: &Process,
-    frozen: bool,
-    last: &Offsets,
-) -> Vec<String> {
+/// Another sink in the place of one that has nothing to write.
+fn that_flushes_later(cluster: &Cluster, mut sink: Process) -> Process {
+    sink.stop();
+    let age = [("PLAYHEAD_SINK__FLUSH_AGE_MS", &*FLUSH_AGE_LATER_MS.to_string())];
+    let mut sink = cluster.sink_with("sink-that-waits", &age);
+    sink.wait_ready(RECOVERY_MAX);
+    sink
+}
+
+/// The topic gets some more records, which the sink reads and does not write yet. The last offset of each partition.
+fn read_and_not_written(ingest: &Process, sink: &Process, last: &Offsets) -> Offsets {
     let lost = post(ingest, UNWRITTEN);
     // Read is what the sink's gauge of lag shows.
     let wanted: u64 = lost.iter().map(|(partition, offset)| offset - last[partition]).sum();
     let since = Instant::now();
     while sink.metric("playhead_sink_lag_records") < wanted as f64 {
-        assert!(since.elapsed() < Duration::from_millis(FLUSH_AGE_MS / 2), "the sink does not read {wanted} records");
+        assert!(since.elapsed() < RECOVERY_MAX, "the sink does not read {wanted} records");
         pause(Duration::from_millis(50));
     }
-    if frozen {
-        sink.freeze();
-    }
+    lost
+}
+
+/// The topic dies, and the new one is longer. What the sink must say of the records that it has lost.
+fn die_with(lost: &Offsets, cluster: &Cluster, ingest: &mut Process, last: &Offsets) -> Vec<String> {
     ingest.stop();
     make_anew(cluster);
     ingest.restart();
-    ingest.wait_ready(node::READY_MAX);
+    ingest.wait_ready(RECOVERY_MAX);
     let new = post(ingest, NEW);
     assert!(lost.iter().all(|(partition, offset)| new[partition] > *offset), "{lost:?} {new:?}");
     lost.iter()
@@ -110,6 +128,7 @@ fn assert_stops(cluster: &Cluster, sink: &mut Process, before: &(Value, Vec<Valu
     sink.assert_alive();
     let ended = sink.end();
     assert!(!ended.success(), "a sink with stopped partitions ended as if all were in the lake");
+    assert_eq!(&held(cluster), before, "nothing of the new topic may be written at the end");
     words
 }
 
@@ -122,7 +141,7 @@ fn a_topic_made_anew_while_the_sink_is_stopped_is_noticed_when_it_starts() {
     let before = held(&cluster);
     make_anew(&cluster);
     ingest.restart();
-    ingest.wait_ready(node::READY_MAX);
+    ingest.wait_ready(RECOVERY_MAX);
     let new = post(&ingest, NEW);
     assert!(last.iter().all(|(partition, offset)| new[partition] > *offset), "{last:?} {new:?}");
     sink.restart();
@@ -148,9 +167,11 @@ fn an_empty_topic_made_anew_while_the_sink_is_stopped_is_noticed_when_it_starts(
 #[test]
 fn a_topic_made_anew_under_a_running_sink_is_noticed_and_what_it_lost_is_named() {
     let cluster = cluster(SESSION_TIMEOUT_MS);
-    let (mut ingest, mut sink, last) = in_the_lake(&cluster);
+    let (mut ingest, sink, last) = in_the_lake(&cluster);
+    let mut sink = that_flushes_later(&cluster, sink);
     let before = held(&cluster);
-    let lost = die_with_unwritten_records(&cluster, &mut ingest, &sink, false, &last);
+    let lost = read_and_not_written(&ingest, &sink, &last);
+    let lost = die_with(&lost, &cluster, &mut ingest, &last);
     let words = assert_stops(&cluster, &mut sink, &before);
     assert!(lost.iter().all(|range| words.contains(range)), "{lost:?} in {words}");
     ingest.stop();
@@ -160,10 +181,16 @@ fn a_topic_made_anew_under_a_running_sink_is_noticed_and_what_it_lost_is_named()
 fn a_longer_topic_made_anew_while_the_sink_looked_away_is_noticed_before_anything_is_written() {
     // A session longer than the pause: the sink stays in its group and is told nothing, and where it reads on there are
     // records already.
-    let cluster = cluster(45_000);
-    let (mut ingest, mut sink, last) = in_the_lake(&cluster);
+    let cluster = cluster(120_000);
+    let (mut ingest, sink, last) = in_the_lake(&cluster);
+    let mut sink = that_flushes_later(&cluster, sink);
     let before = held(&cluster);
-    let lost = die_with_unwritten_records(&cluster, &mut ingest, &sink, true, &last);
+    let lost = read_and_not_written(&ingest, &sink, &last);
+    let frozen = Instant::now();
+    sink.freeze();
+    let lost = die_with(&lost, &cluster, &mut ingest, &last);
+    // It wakes within its session, and with its flush due.
+    pause(Duration::from_millis(FLUSH_AGE_LATER_MS).saturating_sub(frozen.elapsed()));
     sink.thaw();
     let words = assert_stops(&cluster, &mut sink, &before);
     assert!(lost.iter().all(|range| words.contains(range)), "{lost:?} in {words}");
