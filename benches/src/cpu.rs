@@ -11,7 +11,7 @@ const TICKS_PER_S: f64 = 100.0;
 ///
 /// From the scheduler's nanoseconds (`/proc/thread-self/schedstat`), or, in kernels without these, from
 /// `/proc/thread-self/stat` by hundredths. NaN where there is neither: not a Linux.
-pub(crate) fn this_thread_seconds() -> f64 {
+pub fn this_thread_seconds() -> f64 {
     let read = |file: &str| fs::read_to_string(format!("/proc/thread-self/{file}")).ok();
     read("schedstat")
         .and_then(|text| of_schedstat(&text))

@@ -28,7 +28,7 @@ pub mod audience;
 mod backoff;
 mod body;
 mod connection;
-mod cpu;
+pub mod cpu;
 mod driver;
 mod ids;
 mod json;

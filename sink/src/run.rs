@@ -105,9 +105,14 @@ impl Sink {
                 let reader = log.reader(Some(READER)).await?;
                 Ok::<_, Error>((tables, reader))
             };
-            // A store that hangs must be told, and not hold up a stop.
+            // A store that hangs must be told, and not hold up a stop. One that answers lets a sink that is stopped at
+            // once bring to the tables what the log has.
+            let stopped = async {
+                shutdown.cancelled().await;
+                sleep(timing.answer).await;
+            };
             let opened = tokio::select! {
-                () = shutdown.cancelled() => return Ok(None),
+                () = stopped => return Ok(None),
                 opened = watched(&mut readiness, "opening log and tables", STORE, timing.slow, opened) => opened,
             };
             match opened {

@@ -1,7 +1,8 @@
 //! The audit finds damage: each test breaks the lake in one way and sees it named.
-use super::node::{self, Node, audit};
+use super::node::{self, Node, audit, playhead};
 use super::roles::eventually;
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 /// A stopped node whose lake holds `rows` events.
@@ -139,4 +140,34 @@ fn a_node_whose_log_was_wiped_says_so_everywhere() {
     assert!(finding(&report).contains("not the log that the lake was written from"), "{report}");
     node::signal(up.id(), "TERM");
     up.wait().unwrap();
+}
+
+#[test]
+fn beside_live_traffic_and_a_log_that_drops_what_the_lake_has_the_audit_passes_and_tail_ends_with_its_reader() {
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    let acked = temp.path().join("acked.txt");
+    let mut up = playhead(&data);
+    up.env("PLAYHEAD_LOG__RETENTION_MS", "500");
+    let node = node::start(up, "127.0.0.1:0", "127.0.0.1:0");
+    let mut load = playhead(&data);
+    load.args(["load", "--rate", "2000", "--batch", "20", "--seconds", "86400", "--url"]);
+    load.arg(format!("http://{}", node.listen)).arg("--acked").arg(&acked);
+    let _load = node::spawn(&load);
+    eventually("the log drops records", || {
+        let output = node::output(playhead(&data).args(["status", "--json"]));
+        let status: Value = serde_json::from_str(String::from_utf8(output.stdout).unwrap().trim()).ok()?;
+        status["partitions"].as_array()?.iter().any(|p| p["log_start"].as_u64() > Some(0)).then_some(())
+    });
+    for _ in 0..3 {
+        let (code, report) = audit(&data, Some(&acked));
+        assert_eq!((code, &report["pending"]), (0, &0.into()), "{report}");
+    }
+    let mut tail = node::spawn(playhead(&data).args(["tail", "--from-start"]));
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("event_id"));
+    drop(lines);
+    let ended = eventually("tail ends", || tail.try_wait().unwrap());
+    assert!(ended.success(), "{ended}");
+    node.stop();
 }

@@ -1,0 +1,138 @@
+//! The pure steps of an event's way, each beside the least that it can take. `cargo bench -p playhead-benches --bench steps`.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a bench")]
+#[path = "limits/parsing.rs"]
+mod parsing;
+
+use arrow_array::RecordBatch;
+use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
+use arrow_ipc::{CompressionType, reader::StreamReader};
+use benches::{Format, Options, Shape, Target};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use event::batch::{Arrival, BatchBuilder};
+use event::codec::{self, Place};
+use event::decode::{AnonymousId, Context, TimeBounds, decode};
+use event::dedup::{Key, Window};
+use std::collections::HashSet;
+use std::hint::black_box;
+use std::time::Duration;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const START_MS: i64 = 1_795_000_000_000;
+const BOUNDS: TimeBounds = TimeBounds { past_max: i64::MAX / 4, future_max: i64::MAX / 4, skew_min: 5_000_000 };
+/// Events of a record under load: what fits into a megabyte is some 7,000.
+const RECORD_EVENTS: usize = 2_000;
+
+/// NDJSON bodies of `batch` events.
+fn bodies(events: usize, batch: usize) -> Vec<bytes::Bytes> {
+    let options = Options {
+        target: Target {
+            url: "http://127.0.0.1:1".into(),
+            path: "/v1/events".into(),
+            headers: Vec::new(),
+            format: Format::Ndjson,
+        },
+        shape: Shape::Rate { events_per_s: events as f64 },
+        batch,
+        duration: Duration::from_secs(1),
+        seed: 7,
+        connections: 1,
+        start_ms: START_MS,
+        speed: 1.0,
+    };
+    benches::bodies(&options).unwrap().map(|body| body.bytes).collect()
+}
+
+/// What the edge does with a body before it waits for the log.
+fn batch_of(bodies: &[bytes::Bytes]) -> RecordBatch {
+    let mut builder = BatchBuilder::new();
+    let arrival = Arrival { tenant: "default", source: "http", received_at: START_MS * 1_000 };
+    for body in bodies {
+        let mut context = Context {
+            tenant: "default",
+            received_at: START_MS * 1_000,
+            idempotency_key: None,
+            anonymous: AnonymousId::Random(&mut || [0; 16]),
+            bounds: BOUNDS,
+            events_max: 10_000,
+        };
+        let rejected = decode(event::decode::Format::Ndjson, body, &mut context, &mut |_, event| {
+            builder.append(arrival, &event);
+        });
+        assert!(rejected.unwrap().is_empty());
+    }
+    builder.finish()
+}
+
+fn decoding(criterion: &mut Criterion) {
+    let bodies = bodies(RECORD_EVENTS, 100);
+    let mut group = criterion.benchmark_group("body to batch");
+    group.throughput(Throughput::Elements(RECORD_EVENTS as u64));
+    group.bench_function("limit: serde_json to Arrow", |bench| {
+        bench.iter(|| bodies.iter().map(|body| parsing::parse_to_arrow(body).num_rows()).sum::<usize>());
+    });
+    group.bench_function("decode and batch", |bench| bench.iter(|| batch_of(&bodies).num_rows()));
+    group.finish();
+}
+
+fn codec(criterion: &mut Criterion) {
+    let batch = batch_of(&bodies(RECORD_EVENTS, 100));
+    let options = || IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).unwrap();
+    let bare = || {
+        let mut writer =
+            StreamWriter::try_new_with_options(Vec::with_capacity(1 << 20), &batch.schema(), options()).unwrap();
+        writer.write(&batch).unwrap();
+        writer.into_inner().unwrap()
+    };
+    let mut group = criterion.benchmark_group("batch to record");
+    group.throughput(Throughput::Elements(RECORD_EVENTS as u64));
+    group.bench_function("limit: IPC, lz4", |bench| bench.iter(|| black_box(bare()).len()));
+    group.bench_function("encode", |bench| bench.iter(|| codec::encode(&batch).unwrap().payload.len()));
+    group.finish();
+
+    let (stream, record) = (bare(), codec::encode(&batch).unwrap());
+    let mut group = criterion.benchmark_group("record to batch");
+    group.throughput(Throughput::Elements(RECORD_EVENTS as u64));
+    group.bench_function("limit: IPC, lz4", |bench| {
+        bench.iter(|| {
+            let reader = StreamReader::try_new(stream.as_slice(), None).unwrap();
+            reader.map(|batch| batch.unwrap().num_rows()).sum::<usize>()
+        });
+    });
+    group.bench_function("decode", |bench| {
+        bench.iter(|| {
+            let place = Place { topic: "events", partition: 0, offset: 0, timestamp: START_MS };
+            codec::decode(&record, place, BOUNDS).batch.num_rows()
+        });
+    });
+    group.finish();
+}
+
+fn dedup(criterion: &mut Criterion) {
+    const ROWS: usize = 250_000;
+    let keys: Vec<Key> = (0..ROWS as u64)
+        .map(|row| {
+            Key::new("default", &uuid::Uuid::from_u64_pair(row.wrapping_mul(0x9e37_79b9_7f4a_7c15), row).into_bytes())
+        })
+        .collect();
+    let mut group = criterion.benchmark_group("dedup");
+    group.throughput(Throughput::Elements(ROWS as u64));
+    group.bench_function("limit: a set of ids", |bench| {
+        bench.iter(|| keys.iter().map(|key| key.id).collect::<HashSet<u128>>().len());
+    });
+    group.bench_function("window", |bench| {
+        bench.iter(|| {
+            let mut window = Window::new(ROWS);
+            keys.iter().filter(|key| window.observe(0, **key)).count()
+        });
+    });
+    group.finish();
+}
+
+criterion_group! {
+    name = steps;
+    config = Criterion::default().sample_size(20).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(4));
+    targets = decoding, codec, dedup
+}
+criterion_main!(steps);

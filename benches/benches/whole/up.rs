@@ -1,0 +1,65 @@
+//! The whole way: HTTP to the lake.
+use super::edge::{as_text, over};
+use super::load::{Load, SATURATION};
+use super::roles::{Process, pause};
+use super::table::{Fact, Table};
+use std::time::Duration;
+use testbed::kafka::Broker;
+
+/// Ingest and sink over Kafka, at a rate that both keep.
+pub fn whole_way(runs: u32, table: &mut Table) {
+    let broker = Broker::start();
+    let (mut both, mut edge, mut sinks) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..runs {
+        let dir = tempfile::tempdir().expect("a folder");
+        let lake = format!("file://{}", dir.path().join("lake").display());
+        let mut settings = over(&broker, 4);
+        settings.push(("PLAYHEAD_LAKE__URL", lake));
+        let ingest = Process::role("ingest", dir.path(), &as_text(&settings));
+        let sink = Process::role("sink", dir.path(), &as_text(&settings));
+        let load = Load { events_per_s: 100_000, batch: 100, connections: 8, seconds: 5 };
+        let warm = load.on(&ingest.listen).acknowledged;
+        sink.wait_metric("playhead_sink_rows_total", warm);
+        let before = (ingest.usage().cpu_s, sink.usage().cpu_s);
+        let events = Load { seconds: 15, ..load }.on(&ingest.listen).acknowledged;
+        sink.wait_metric("playhead_sink_rows_total", warm + events);
+        let of = |after: f64, before: f64| (after - before) * 1e6 / events;
+        edge.push(of(ingest.usage().cpu_s, before.0));
+        sinks.push(of(sink.usage().cpu_s, before.1));
+        both.push(edge[edge.len() - 1] + sinks[sinks.len() - 1]);
+        ingest.stop();
+        sink.stop();
+    }
+    let fact =
+        |what: &str, values, at_most| Fact { what: what.into(), unit: "CPU-s a million events", values, at_most };
+    table.fact(fact("HTTP to lake over Kafka, 100 events a request: ingest and sink", both, Some(3.5)));
+    table.fact(fact("of these, ingest", edge, None));
+    table.fact(fact("of these, sink", sinks, None));
+}
+
+/// `up` with the load beside it, as much as it takes.
+pub fn saturated(runs: u32, table: &mut Table) {
+    let (mut rates, mut cost, mut share, mut idle, mut peak) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..runs {
+        let dir = tempfile::tempdir().expect("a folder");
+        let up = Process::role("up", dir.path(), &[]);
+        pause(Duration::from_secs(2));
+        idle.push(up.usage().resident_mb);
+        let before = up.usage().cpu_s;
+        let load = Load { events_per_s: SATURATION, batch: 100, connections: 16, seconds: 20 };
+        let outcome = load.on(&up.listen);
+        let after = up.usage();
+        rates.push(outcome.events_per_s / 1e3);
+        cost.push((after.cpu_s - before) * 1e6 / outcome.acknowledged);
+        share.push(outcome.cpu_s / (outcome.cpu_s + after.cpu_s - before));
+        peak.push(after.resident_mb);
+        up.stop();
+    }
+    let fact = |what: &str, unit, values, at_most| Fact { what: what.into(), unit, values, at_most };
+    table.fact(fact("`up` at saturation, 100 events a request", "k events/s", rates, None));
+    table.fact(fact("`up` at saturation: edge, log and sink", "CPU-s a million events", cost, None));
+    table.fact(fact("of the CPU, the load generator's share", "", share, None));
+    table.fact(fact("memory of `up`, idle", "MB", idle, Some(120.0)));
+    table.fact(fact("memory of `up`, after 20 s at saturation", "MB", peak, Some(500.0)));
+}
