@@ -74,7 +74,7 @@ fn a_log_that_was_deleted_is_not_made_anew_by_looking() {
     lake_of(20, &data);
     std::fs::remove_dir_all(data.join("log")).unwrap();
     for command in ["audit", "status", "tail"] {
-        let output = node::output(node::playhead(&data).arg(command));
+        let output = node::output(playhead(&data).arg(command));
         assert_eq!(output.status.code(), Some(2), "{command}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("holds no log"), "{command}");
     }
@@ -124,11 +124,11 @@ fn a_node_whose_log_was_wiped_says_so_everywhere() {
     let data = temp.path().join("data");
     lake_of(20, &data);
     std::fs::remove_dir_all(data.join("log")).unwrap();
-    let mut up = node::playhead(&data);
+    let mut up = playhead(&data);
     up.args(["up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
     let mut up = node::spawn(&up);
     let status = eventually("status tells that partitions have stopped", || {
-        let output = node::output(node::playhead(&data).args(["status", "--json"]));
+        let output = node::output(playhead(&data).args(["status", "--json"]));
         let line = String::from_utf8(output.stdout).unwrap();
         let status: Value = serde_json::from_str(line.trim()).ok()?;
         status["not_ready"]["sink"].as_str()?.contains("stopped").then_some(status)
