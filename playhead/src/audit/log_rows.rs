@@ -88,7 +88,10 @@ async fn records(
     verdicts: &mut Verdicts,
 ) -> Result<Option<Vec<Entry>>, Error> {
     let start = match log.read(partition.partition, *position).await {
-        Err(log_source::Error::Read(ReadError::OutOfRange { start, .. })) if start > *position => start,
+        // What lies above the end is not this audit's.
+        Err(log_source::Error::Read(ReadError::OutOfRange { start, .. })) if start > *position => {
+            start.min(partition.log_end)
+        }
         read => return Ok(Some(read?)),
     };
     let held_by_lake = partition.last_offset.map_or(0, |last| last + 1);
@@ -101,8 +104,7 @@ async fn records(
     }
     // All that was matched so far lies below the new start.
     verdicts.matched.remove(&partition.partition);
-    partition.log_start = start.min(partition.log_end);
-    *position = partition.log_start;
+    (partition.log_start, *position) = (start, start);
     Ok(None)
 }
 

@@ -8,7 +8,7 @@
 //! It trusts neither the sink's code nor its counters: rows are compared with the log's records one by one, for as long
 //! as the log holds them; below that, the table's own totals are compared with what is there.
 use crate::config::Config;
-use crate::log_source::LogSource;
+use crate::log_source::{Bounds, LogSource};
 use crate::outcome::Error;
 use lake::table::Table;
 use lake::tables::{TxnNames, txn_names};
@@ -122,15 +122,15 @@ impl Tables {
 /// its business, or beside a running node it would never pass.
 pub struct Begun {
     acked: Acked,
-    /// Next offset of each partition.
-    pub ends: Vec<u64>,
+    /// What the log held of each partition.
+    pub held: Bounds,
 }
 
 impl Begun {
     /// The acknowledged ids first: the log has all of them.
     pub async fn now(log: &LogSource, acked_file: Option<&Path>) -> Result<Begun, Error> {
         let acked = acked_file.map(Acked::read).transpose()?.unwrap_or_default();
-        Ok(Begun { acked, ends: log.bounds().await?.iter().map(|held| held.end).collect() })
+        Ok(Begun { acked, held: log.bounds().await? })
     }
 }
 
@@ -142,14 +142,14 @@ pub async fn audit(
     log: &LogSource,
     progress: &indicatif::ProgressBar,
 ) -> Result<Report, Error> {
-    let Begun { mut acked, ends } = begun;
+    let Begun { mut acked, held } = begun;
     let mut report = Report::default();
     for table in [&tables.events, &tables.dead_letters].into_iter().flatten() {
         files::check(table, &mut report).await?;
     }
     let dead = lake_rows::dead_letters(tables.dead_letters.as_ref()).await?;
     report.dead_letters = dead.total();
-    report.partitions = partitions(tables, log, &ends, &mut report).await?;
+    report.partitions = partitions(tables, log, &held, &mut report).await?;
 
     let rows_said: u64 = match &tables.events {
         Some(table) => table.files().await?.iter().filter_map(|file| file.rows).sum(),
@@ -185,29 +185,30 @@ pub async fn audit(
     Ok(report)
 }
 
-/// The partitions' bounds and positions, and whether they can belong together.
+/// The partitions' bounds and positions, and whether they can belong together: the log's first offset from before the
+/// tables were looked at, its end from after that, so that a log and a lake that both move on do not look torn apart.
 async fn partitions(
     tables: &Tables,
     log: &LogSource,
-    ends: &[u64],
+    begun: &Bounds,
     report: &mut Report,
 ) -> Result<Vec<Partition>, Error> {
     let mut partitions = Vec::new();
-    for ((partition, held), end) in (0u32..).zip(log.bounds().await?).zip(ends) {
+    for ((partition, now), begun) in (0u32..).zip(log.bounds().await?).zip(begun) {
         let next = tables.next_offset(log, partition).await?;
-        if held.start > next {
-            report.gaps += held.start - next;
-            report.find(format!("partition {partition}: the lake has it up to offset {next}, and the log begins at {}: what lies between is lost", held.start));
+        if begun.start > next {
+            report.gaps += begun.start - next;
+            report.find(format!("partition {partition}: the lake has it up to offset {next}, and the log begins at {}: what lies between is lost", begun.start));
         }
-        if held.end < next {
-            report.gaps += next - held.end;
-            report.find(format!("partition {partition}: the lake has it up to offset {next}, and the log ends at {}: it is not the log that the lake was written from", held.end));
+        if now.end < next {
+            report.gaps += next - now.end;
+            report.find(format!("partition {partition}: the lake has it up to offset {next}, and the log ends at {}: it is not the log that the lake was written from", now.end));
         }
         partitions.push(Partition {
             partition,
             last_offset: next.checked_sub(1),
-            log_start: held.start,
-            log_end: held.end.min(next.max(*end)),
+            log_start: begun.start,
+            log_end: now.end.min(next.max(begun.end)),
             ..Partition::default()
         });
     }

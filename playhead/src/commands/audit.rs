@@ -2,7 +2,7 @@
 use super::{Context, Error, Outcome};
 use crate::audit::{self, Begun, Report, Tables};
 use crate::cli::Audit;
-use crate::log_source::{self, LogSource};
+use crate::log_source::{self, Bounds, LogSource};
 use crate::terminal;
 use std::ops::Range;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub async fn run(context: Context, options: Audit) -> Result<Outcome, Error> {
     let log = LogSource::open(&storage.log).await?;
     let begun = Begun::now(&log, options.acked.as_deref()).await?;
     let behind = match log.is_live() {
-        true => wait_for_lake(&lake, &log, &begun.ends, Duration::from_secs(options.wait_s)).await?,
+        true => wait_for_lake(&lake, &log, &begun.held, Duration::from_secs(options.wait_s)).await?,
         false => 0,
     };
     let tables = Tables::open(&lake).await?;
@@ -47,18 +47,18 @@ pub async fn run(context: Context, options: Audit) -> Result<Outcome, Error> {
 
 /// Beside running roles: until the lake has what the log held when the audit began, or `limit` is over. Returns the
 /// offsets that it still lacks.
-async fn wait_for_lake(lake: &sink::Lake, log: &LogSource, ends: &[u64], limit: Duration) -> Result<u64, Error> {
+async fn wait_for_lake(lake: &sink::Lake, log: &LogSource, held: &Bounds, limit: Duration) -> Result<u64, Error> {
     let deadline = tokio::time::Instant::now() + limit;
     let mut before = Vec::new();
     loop {
         let tables = Tables::open(lake).await?;
         let (mut positions, mut behind) = (Vec::new(), 0);
-        for (partition, end) in (0u32..).zip(ends) {
+        for (partition, held) in (0u32..).zip(held) {
             let next = tables.next_offset(log, partition).await?;
             let moved = before.get(partition as usize) != Some(&next);
             // Where the lake stands still below the end, that may be all there is.
-            if next < *end && (moved || has_record(log, partition, next..*end).await?) {
-                behind += end - next;
+            if next < held.end && (moved || has_record(log, partition, next..held.end).await?) {
+                behind += held.end - next;
             }
             positions.push(next);
         }
