@@ -61,12 +61,20 @@ impl Following<'_> {
                 if let Some(entry) = ready.pop_front() {
                     return Ok(Some(entry));
                 }
+                let mut moved = false;
                 for (partition, position) in positions.iter_mut() {
-                    let entries = client.read(*partition, *position).await?;
+                    let entries = match client.read(*partition, *position).await {
+                        Err(Error::Read(error)) => {
+                            *position = start_beyond(&error, *position).ok_or(error)?;
+                            moved = true;
+                            continue;
+                        }
+                        read => read?,
+                    };
                     *position = entries.last().map_or(*position, |last| last.offset + 1);
                     ready.extend(entries);
                 }
-                match (ready.is_empty(), self.follow) {
+                match (ready.is_empty() && !moved, self.follow) {
                     (true, true) => tokio::time::sleep(POLL_EVERY).await,
                     (true, false) => return Ok(None),
                     (false, _) => {}
@@ -106,7 +114,24 @@ async fn next_of(
                 }
                 tokio::time::sleep(POLL_EVERY).await;
             }
+            Err(error @ ReadError::OutOfRange { partition, offset, .. }) => {
+                let start = start_beyond(&error, offset).ok_or(error)?;
+                reader.seek(partition, start).await?;
+            }
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Where the log begins now, if it dropped what was to be shown next: one only looks, so what is there is shown.
+fn start_beyond(error: &ReadError, position: u64) -> Option<u64> {
+    match *error {
+        ReadError::OutOfRange { partition, start, .. } if start > position => {
+            crate::terminal::note(format_args!(
+                "partition {partition}: the log has dropped offsets {position}..{start}"
+            ));
+            Some(start)
+        }
+        _ => None,
     }
 }
