@@ -53,6 +53,10 @@ fn wait_to_be_killed() {
     let mut sleeper = Command::new("sleep");
     sleeper.arg("86400").env("TZ", "UTC").current_dir("/");
     let program = Running::start(bound_copy(&sleeper));
+    // Until it is what it is to be: between fork and setpriv's own call nothing binds it yet.
+    while std::fs::read_to_string(format!("/proc/{}/comm", program.id())).unwrap() != "sleep\n" {
+        std::thread::yield_now();
+    }
     println!("program={}", program.id());
     // As long as its parent holds the other end of stdin.
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
