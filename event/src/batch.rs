@@ -15,6 +15,7 @@ use size::Size;
 use std::sync::Arc;
 
 mod column;
+mod dictionary;
 pub(crate) mod size;
 
 /// What the edge adds to each event of a request.

@@ -47,8 +47,10 @@ struct Routed<'a> {
 
 /// A body's events, charged to the budget.
 struct Decoded<'a> {
-    /// In order of their partitions, and within one in the order of the body.
+    /// In the order of the body.
     events: Vec<Routed<'a>>,
+    /// Their positions in `events`, in order of their partitions, and within one in the order of the body.
+    order: Vec<usize>,
     rejected: Vec<Rejection>,
     rejected_bytes: usize,
 }
@@ -80,7 +82,7 @@ pub async fn post(edge: &Edge, headers: &HeaderMap, body: Incoming) -> Result<Re
 async fn offer(edge: &Edge, headers: &HeaderMap, received: Received, deadline: Instant) -> Result<Offered, Problem> {
     let Received { bytes, mut reserved, .. } = received;
     let received_at = edge.clock.now();
-    let Decoded { events, mut rejected, rejected_bytes } = if bytes.len() > INLINE_BYTES_MAX {
+    let Decoded { events, order, mut rejected, rejected_bytes } = if bytes.len() > INLINE_BYTES_MAX {
         let Some(_turn) = edge.decode_turns.take(deadline).await else {
             let detail = "this node decodes as many large bodies as it has cores for: nothing was taken, try again";
             return Err(Problem::new(Kind::Overloaded, detail));
@@ -92,11 +94,11 @@ async fn offer(edge: &Edge, headers: &HeaderMap, received: Received, deadline: I
 
     let arrival = Arrival { tenant: TENANT, source: SOURCE, received_at };
     let mut tickets = Vec::new();
-    for same_partition in events.chunk_by(|a, b| a.partition == b.partition) {
-        let partition = &edge.partitions[same_partition[0].partition as usize];
-        let references: Vec<&ViewEvent<'_>> = same_partition.iter().map(|routed| &routed.event).collect();
+    for same_partition in order.chunk_by(|a, b| events[*a].partition == events[*b].partition) {
+        let partition = &edge.partitions[events[same_partition[0]].partition as usize];
+        let references: Vec<&ViewEvent<'_>> = same_partition.iter().map(|at| &events[*at].event).collect();
         let oversized = partition.offer(arrival, &references, deadline, &mut tickets).await.map_err(no_place)?;
-        rejected.extend(oversized.into_iter().map(|(at, bytes)| too_large(&same_partition[at], bytes)));
+        rejected.extend(oversized.into_iter().map(|(at, bytes)| too_large(&events[same_partition[at]], bytes)));
     }
     rejected.sort_by_key(|rejection| rejection.index);
     reserved.shrink_to(rejected_bytes);
@@ -132,8 +134,10 @@ fn decode<'a>(
         .map_err(|error| malformed(error, headers, body))?;
     let rejected_bytes = rejected.iter().map(rejection_bytes).sum::<usize>();
     reserved.add(events.iter().map(Routed::bytes).sum::<usize>() + rejected_bytes).map_err(|_| overloaded())?;
-    events.sort_by_key(|routed| routed.partition);
-    Ok(Decoded { events, rejected, rejected_bytes })
+    // Positions, and not the events: these are some hundred bytes each.
+    let mut order: Vec<usize> = (0..events.len()).collect();
+    order.sort_by_key(|at| events[*at].partition);
+    Ok(Decoded { events, order, rejected, rejected_bytes })
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {

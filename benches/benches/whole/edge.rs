@@ -39,11 +39,11 @@ pub fn parsing() -> f64 {
 }
 
 /// Loads a process and gives what it took of the CPU for a million events.
-fn cost(process: &Process, load: &Load) -> (f64, Outcome) {
+pub fn cost(process: &Process, load: &Load) -> (f64, Outcome) {
     // The first connections, pages and buffers are not what an event costs.
-    Load { seconds: 2, ..*load }.on(&process.listen);
+    Load { seconds: 2, ..*load }.on(process);
     let before = process.usage();
-    let outcome = load.on(&process.listen);
+    let outcome = load.on(process);
     let took = process.usage().cpu_s - before.cpu_s;
     (took * 1e6 / outcome.acknowledged, outcome)
 }
@@ -115,10 +115,10 @@ pub fn one_event_a_request(runs: u32, table: &mut Table) {
         let half = Load { events_per_s: (outcome.events_per_s / 2.0) as u32, ..load };
         let appends = ingest.metric("playhead_ingest_append_seconds_count");
         let began = Instant::now();
-        let ours = half.on(&ingest.listen);
+        let ours = half.on(&ingest);
         let records_per_s =
             (ingest.metric("playhead_ingest_append_seconds_count") - appends) / began.elapsed().as_secs_f64();
-        let floor_ms = half.on(&floor.listen);
+        let floor_ms = half.on(&floor);
         let topic = &settings[1].1;
         let broker_ms = limits::produce(&broker.bootstrap(), topic, records_per_s, SECONDS);
         p50.push((floor_ms.p50_ms + broker_ms.0, ours.p50_ms));

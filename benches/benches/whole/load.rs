@@ -1,5 +1,5 @@
 //! `playhead load` as a process of its own.
-use super::roles::binary;
+use super::roles::{Process, binary};
 use serde_json::Value;
 use std::process::Command;
 use std::time::Duration;
@@ -27,9 +27,9 @@ pub struct Outcome {
 
 impl Load {
     /// Runs to its end.
-    pub fn on(&self, listen: &str) -> Outcome {
+    pub fn on(&self, process: &Process) -> Outcome {
         let mut command = Command::new(binary());
-        command.args(["load", "--json", "--url", &format!("http://{listen}")]);
+        command.args(["load", "--json", "--url", &format!("http://{}", process.listen), "--path", &process.path]);
         for (option, value) in [
             ("--rate", self.events_per_s),
             ("--batch", self.batch),

@@ -16,11 +16,13 @@
     reason = "a bench"
 )]
 mod child;
+mod compare;
 mod edge;
 mod limits;
 mod load;
 mod roles;
 mod sink;
+mod steps;
 mod table;
 mod up;
 
@@ -31,13 +33,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 type Step = fn(u32, &mut Table);
 
-const STEPS: [(&str, Step); 6] = [
+const STEPS: [(&str, Step); 8] = [
+    ("steps", steps::read),
     ("edge-kafka", edge::kafka),
     ("edge-embedded", edge::embedded),
     ("edge-one", edge::one_event_a_request),
     ("sink", sink::drains),
     ("way", up::whole_way),
     ("up", up::saturated),
+    ("compare", compare::compare),
 ];
 
 fn main() {

@@ -7,6 +7,8 @@ use testbed::scratch;
 
 /// Kernel ticks a second, of `/proc/PID/stat` (proc(5)).
 const TICKS_PER_S: f64 = 100.0;
+/// Where Playhead takes posts.
+const PATH: &str = "/v1/events";
 const READY_MAX: Duration = Duration::from_secs(60);
 
 /// The release build.
@@ -22,8 +24,9 @@ pub struct Process {
     running: Running,
     /// Where events are posted.
     pub listen: String,
+    pub path: String,
     admin: String,
-    _ports: [scratch::Port; 2],
+    _ports: Vec<scratch::Port>,
 }
 
 /// CPU and memory of a process at a moment.
@@ -47,7 +50,8 @@ impl Process {
         let mut command = bound_copy(&command);
         let log = std::fs::File::create(dir.join(format!("{role}.log"))).expect("a log");
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
-        let process = Process { running: Running::start(command), listen, admin, _ports: ports };
+        let process =
+            Process { running: Running::start(command), listen, path: PATH.into(), admin, _ports: ports.into() };
         process.wait(READY_MAX, || process.get("/readyz").starts_with("HTTP/1.1 200"));
         process
     }
@@ -60,7 +64,25 @@ impl Process {
         command.arg("--child").args(arguments).arg(&listen);
         let mut command = bound_copy(&command);
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        let process = Process { running: Running::start(command), listen, admin, _ports: ports };
+        let process =
+            Process { running: Running::start(command), listen, path: PATH.into(), admin, _ports: ports.into() };
+        process.wait(READY_MAX, || std::net::TcpStream::connect(&process.listen).is_ok());
+        process
+    }
+
+    /// A program that is none of ours, by a command for a shell: it posts nowhere but to `url`.
+    pub fn other(command: &str, url: &str, dir: &Path, settings: &[(&str, &str)]) -> Process {
+        let address = url.strip_prefix("http://").expect("BENCH_OTHER_URL begins with http://");
+        let (listen, path) = address.split_once('/').unwrap_or((address, ""));
+        let mut shell = Command::new("sh");
+        // So that its process is the program's own, and not a shell's.
+        shell.args(["-c", &format!("exec {command}")]).current_dir(dir).envs(settings.iter().copied());
+        let mut shell = bound_copy(&shell);
+        let log = std::fs::File::create(dir.join("other.log")).expect("a log");
+        shell.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
+        let (listen, path) = (listen.to_owned(), format!("/{path}"));
+        let process =
+            Process { running: Running::start(shell), listen, path, admin: String::new(), _ports: Vec::new() };
         process.wait(READY_MAX, || std::net::TcpStream::connect(&process.listen).is_ok());
         process
     }

@@ -13,7 +13,7 @@ pub fn drains(runs: u32, table: &mut Table) {
     let settings = over(&broker, 4);
     let ingest = Process::role("ingest", dir.path(), &as_text(&settings));
     let load = Load { events_per_s: 100_000, batch: 100, connections: 8, seconds: 20 };
-    let events = load.on(&ingest.listen).acknowledged;
+    let events = load.on(&ingest).acknowledged;
     ingest.stop();
     let records = limits::records(&broker.bootstrap(), &settings[1].1);
     let batches = limits::batches(&records);

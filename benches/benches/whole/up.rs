@@ -18,10 +18,10 @@ pub fn whole_way(runs: u32, table: &mut Table) {
         let ingest = Process::role("ingest", dir.path(), &as_text(&settings));
         let sink = Process::role("sink", dir.path(), &as_text(&settings));
         let load = Load { events_per_s: 100_000, batch: 100, connections: 8, seconds: 5 };
-        let warm = load.on(&ingest.listen).acknowledged;
+        let warm = load.on(&ingest).acknowledged;
         sink.wait_metric("playhead_sink_rows_total", warm);
         let before = (ingest.usage().cpu_s, sink.usage().cpu_s);
-        let events = Load { seconds: 15, ..load }.on(&ingest.listen).acknowledged;
+        let events = Load { seconds: 15, ..load }.on(&ingest).acknowledged;
         sink.wait_metric("playhead_sink_rows_total", warm + events);
         let of = |after: f64, before: f64| (after - before) * 1e6 / events;
         edge.push(of(ingest.usage().cpu_s, before.0));
@@ -48,7 +48,7 @@ pub fn saturated(runs: u32, table: &mut Table) {
         idle.push(up.usage().resident_mb);
         let before = up.usage().cpu_s;
         let load = Load { events_per_s: SATURATION, batch: 100, connections: 16, seconds: 20 };
-        let outcome = load.on(&up.listen);
+        let outcome = load.on(&up);
         let after = up.usage();
         rates.push(outcome.events_per_s / 1e3);
         cost.push((after.cpu_s - before) * 1e6 / outcome.acknowledged);

@@ -1,4 +1,5 @@
 //! One column while it is built: which builder a kind has, and what a value of it costs.
+use super::dictionary::DictionaryBuilder;
 use super::size;
 use crate::clock::Micros;
 use crate::schema::{self, Kind};
@@ -6,9 +7,8 @@ use crate::view_event::Value;
 use arrow_array::ArrayRef;
 use arrow_array::builder::{
     ArrayBuilder, BooleanBuilder, FixedSizeBinaryBuilder, Float32Builder, Int16Builder, Int32Builder, Int64Builder,
-    MapBuilder, MapFieldNames, StringBuilder, StringDictionaryBuilder, TimestampMicrosecondBuilder,
+    MapBuilder, MapFieldNames, StringBuilder, TimestampMicrosecondBuilder,
 };
-use arrow_array::types::Int32Type;
 use std::borrow::Cow;
 
 /// One value of a row, whatever part of the event it stands in.
@@ -50,7 +50,7 @@ impl Cell<'_> {
 /// A builder of one of the kinds.
 pub(super) enum ColumnBuilder {
     Text(StringBuilder),
-    Dictionary { builder: Box<StringDictionaryBuilder<Int32Type>>, values: usize },
+    Dictionary(Box<DictionaryBuilder>),
     Int16(Int16Builder),
     Int32(Int32Builder),
     Int64(Int64Builder),
@@ -65,7 +65,7 @@ impl ColumnBuilder {
     pub(super) fn new(kind: Kind) -> Self {
         match kind {
             Kind::Text { .. } => ColumnBuilder::Text(StringBuilder::new()),
-            Kind::Dictionary { .. } => ColumnBuilder::Dictionary { builder: Box::default(), values: 0 },
+            Kind::Dictionary { .. } => ColumnBuilder::Dictionary(Box::default()),
             Kind::Int16 => ColumnBuilder::Int16(Int16Builder::new()),
             Kind::Int32 => ColumnBuilder::Int32(Int32Builder::new()),
             Kind::Int64 => ColumnBuilder::Int64(Int64Builder::new()),
@@ -85,20 +85,44 @@ impl ColumnBuilder {
         }
     }
 
-    /// Makes up for the rows that had no value: nulls up to `rows`.
+    /// Makes up for the rows that had no value: nulls up to `rows`. A builder that is given no null, not even none of them,
+    /// keeps no bitmap.
     pub(super) fn pad(&mut self, rows: usize) {
+        let missing = rows.saturating_sub(self.len());
+        if missing > 0 {
+            self.append_nulls(missing);
+        }
+    }
+
+    fn len(&self) -> usize {
         match self {
-            ColumnBuilder::Text(builder) => builder.append_nulls(rows.saturating_sub(builder.len())),
-            ColumnBuilder::Dictionary { builder, .. } => builder.append_nulls(rows.saturating_sub(builder.len())),
-            ColumnBuilder::Int16(builder) => builder.append_nulls(rows.saturating_sub(builder.len())),
-            ColumnBuilder::Int32(builder) => builder.append_nulls(rows.saturating_sub(builder.len())),
-            ColumnBuilder::Int64(builder) => builder.append_nulls(rows.saturating_sub(builder.len())),
-            ColumnBuilder::Float32(builder) => builder.append_nulls(rows.saturating_sub(builder.len())),
-            ColumnBuilder::Boolean(builder) => builder.append_nulls(rows.saturating_sub(builder.len())),
-            ColumnBuilder::Time(builder) => builder.append_nulls(rows.saturating_sub(builder.len())),
-            ColumnBuilder::EventId(builder) => builder.append_nulls(rows.saturating_sub(builder.len())),
+            ColumnBuilder::Text(builder) => builder.len(),
+            ColumnBuilder::Dictionary(builder) => builder.len(),
+            ColumnBuilder::Int16(builder) => builder.len(),
+            ColumnBuilder::Int32(builder) => builder.len(),
+            ColumnBuilder::Int64(builder) => builder.len(),
+            ColumnBuilder::Float32(builder) => builder.len(),
+            ColumnBuilder::Boolean(builder) => builder.len(),
+            ColumnBuilder::Time(builder) => builder.len(),
+            ColumnBuilder::EventId(builder) => builder.len(),
+            ColumnBuilder::Custom(builder) => builder.len(),
+        }
+    }
+
+    #[cold]
+    fn append_nulls(&mut self, count: usize) {
+        match self {
+            ColumnBuilder::Text(builder) => builder.append_nulls(count),
+            ColumnBuilder::Dictionary(builder) => builder.append_nulls(count),
+            ColumnBuilder::Int16(builder) => builder.append_nulls(count),
+            ColumnBuilder::Int32(builder) => builder.append_nulls(count),
+            ColumnBuilder::Int64(builder) => builder.append_nulls(count),
+            ColumnBuilder::Float32(builder) => builder.append_nulls(count),
+            ColumnBuilder::Boolean(builder) => builder.append_nulls(count),
+            ColumnBuilder::Time(builder) => builder.append_nulls(count),
+            ColumnBuilder::EventId(builder) => builder.append_nulls(count),
             ColumnBuilder::Custom(builder) => {
-                let Ok(()) = builder.append_nulls(rows.saturating_sub(builder.len())) else {
+                let Ok(()) = builder.append_nulls(count) else {
                     unreachable!("custom has as many keys as values: both are appended together")
                 };
             }
@@ -113,13 +137,7 @@ impl ColumnBuilder {
                 builder.append_value(text);
                 return Some(text.len());
             }
-            (ColumnBuilder::Dictionary { builder, values }, Cell::Text(text)) => {
-                let key = builder.append(text).ok()?;
-                if key as usize == *values {
-                    *values += 1;
-                    return Some(size::dictionary_value_bytes(text));
-                }
-            }
+            (ColumnBuilder::Dictionary(builder), Cell::Text(text)) => return builder.append(text),
             (ColumnBuilder::Int16(builder), Cell::Int(int)) => builder.append_value(i16::try_from(int).ok()?),
             (ColumnBuilder::Int32(builder), Cell::Int(int)) => builder.append_value(i32::try_from(int).ok()?),
             (ColumnBuilder::Int64(builder), Cell::Int(int)) => builder.append_value(int),
@@ -143,7 +161,7 @@ impl ColumnBuilder {
     pub(super) fn finish(&mut self) -> ArrayRef {
         match self {
             ColumnBuilder::Text(builder) => ArrayBuilder::finish(builder),
-            ColumnBuilder::Dictionary { builder, .. } => ArrayBuilder::finish(builder.as_mut()),
+            ColumnBuilder::Dictionary(builder) => builder.finish(),
             ColumnBuilder::Int16(builder) => ArrayBuilder::finish(builder),
             ColumnBuilder::Int32(builder) => ArrayBuilder::finish(builder),
             ColumnBuilder::Int64(builder) => ArrayBuilder::finish(builder),

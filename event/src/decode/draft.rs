@@ -27,9 +27,29 @@ pub(super) struct Draft<'a> {
     seen: u128,
 }
 
+/// The columns of the last event's keys, in their order: encoders keep it, so that one look at a name is enough.
+#[derive(Default)]
+pub(super) struct KeyOrder(Vec<Option<Column>>);
+
+impl KeyOrder {
+    /// The column of the key at `position`, of [`EVENT_KEYS_MAX`] at most.
+    fn column(&mut self, position: usize, key: &str) -> Option<Column> {
+        if let Some(Some(column)) = self.0.get(position)
+            && column.name() == key
+        {
+            return Some(*column);
+        }
+        if self.0.len() <= position {
+            self.0.resize(position + 1, None);
+        }
+        self.0[position] = Column::by_name(key);
+        self.0[position]
+    }
+}
+
 impl<'a> Draft<'a> {
     /// Reads the object `text`; its members are left in `members`.
-    pub(super) fn read(text: &'a str, members: &mut Vec<Member<'a>>) -> Self {
+    pub(super) fn read(text: &'a str, members: &mut Vec<Member<'a>>, order: &mut KeyOrder) -> Self {
         members.clear();
         let mut draft = Draft::default();
         if text.len() > EVENT_BYTES_MAX {
@@ -41,9 +61,9 @@ impl<'a> Draft<'a> {
             draft.problems.add(problem);
         }
         draft.fields.reserve(members.len());
-        for Member { key, value } in members.iter() {
+        for (position, Member { key, value }) in members.iter().enumerate() {
             let value: &'a str = value;
-            match Column::by_name(key) {
+            match order.column(position, key) {
                 Some(column) => draft.column(column, value),
                 None => draft.custom.add(key.clone(), value, &mut draft.problems),
             }
@@ -133,7 +153,7 @@ pub(super) fn not_utf8(bytes: &[u8]) -> (Option<String>, String) {
     }
     let copy = framing::masked(bytes);
     let mut members = Vec::new();
-    let event_id = Draft::read(&copy, &mut members).given_id;
+    let event_id = Draft::read(&copy, &mut members, &mut KeyOrder::default()).given_id;
     // An id that has a byte masked is not the client's.
     let event_id = event_id.map(String::from).filter(|id| bytes.windows(id.len()).any(|part| part == id.as_bytes()));
     (event_id, reason)

@@ -23,6 +23,7 @@ mod draft;
 mod field;
 mod framing;
 mod object;
+mod plain;
 mod problem;
 mod time;
 pub mod vocabulary;
@@ -31,7 +32,7 @@ use crate::clock::Micros;
 use crate::identity;
 use crate::schema::Column;
 use crate::view_event::{Value, ViewEvent};
-use draft::Draft;
+use draft::{Draft, KeyOrder};
 use framing::{Frame, Frames};
 use hashbrown::HashMap;
 use object::Member;
@@ -150,7 +151,8 @@ pub fn decode<'a>(
         Format::Json => framing::json(body, events_max)?,
         Format::Ndjson => framing::ndjson(body, events_max)?,
     };
-    let mut reader = Reader { context, sent_at, members: Vec::new(), copies: HashMap::new() };
+    let mut reader =
+        Reader { context, sent_at, members: Vec::new(), order: KeyOrder::default(), copies: HashMap::new() };
     let mut rejected = Vec::new();
     for (index, frame) in (0u32..).zip(events) {
         match reader.read(index, frame) {
@@ -168,6 +170,7 @@ struct Reader<'r, 'c, 'a> {
     sent_at: Option<Micros>,
     /// Scratch: keys and values of the event being read.
     members: Vec<Member<'a>>,
+    order: KeyOrder,
     /// With an Idempotency-Key: how many events of this content were read. At most `events_max` entries.
     copies: HashMap<[u8; 16], u32>,
 }
@@ -179,7 +182,7 @@ impl<'a> Reader<'_, '_, 'a> {
             Frame::Text(text) => text,
             Frame::NotUtf8(bytes) => return Err(draft::not_utf8(bytes)),
         };
-        let mut draft = Draft::read(text, &mut self.members);
+        let mut draft = Draft::read(text, &mut self.members, &mut self.order);
         draft.require();
         let problems = std::mem::take(&mut draft.problems);
         if let Some(reason) = problems.into_reason() {

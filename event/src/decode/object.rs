@@ -2,6 +2,7 @@
 //!
 //! Values are skipped over, not parsed (serde_json does that without recursion), so depth costs no stack.
 use super::field::unquote;
+use super::plain;
 use super::problem::{excerpt, syntax};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -19,6 +20,15 @@ pub(super) struct Member<'a> {
 /// Appends the members of the object `text` to `members`, at most `members_max`, and says what is wrong with it.
 /// Where the text breaks, the members before that are there.
 pub(super) fn members<'a>(text: &'a str, members_max: usize, members: &mut Vec<Member<'a>>) -> Result<(), String> {
+    if plain::members(text, members_max, members) { Ok(()) } else { members_of_any(text, members_max, members) }
+}
+
+/// The same by serde_json, whatever the text.
+pub(super) fn members_of_any<'a>(
+    text: &'a str,
+    members_max: usize,
+    members: &mut Vec<Member<'a>>,
+) -> Result<(), String> {
     if !text.starts_with('{') {
         return Err(format!("expected a JSON object, got {}", excerpt(text)));
     }
