@@ -143,10 +143,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Keys and values.
+    type Read = Vec<(String, String)>;
+
     /// Members by both ways; `None` in the first: left to the other.
-    fn both(text: &str, members_max: usize) -> (Option<Vec<(String, String)>>, Result<Vec<(String, String)>, String>) {
+    fn both(text: &str, members_max: usize) -> (Option<Read>, Result<Read, String>) {
         let told = |members: &[Member<'_>]| {
-            members.iter().map(|member| (member.key.to_string(), member.value.to_owned())).collect::<Vec<_>>()
+            members.iter().map(|member| (member.key.to_string(), member.value.to_owned())).collect::<Read>()
         };
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         let taken = members(text, members_max, &mut ours);
