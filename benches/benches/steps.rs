@@ -6,12 +6,12 @@ mod parsing;
 use arrow_array::RecordBatch;
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
 use arrow_ipc::{CompressionType, reader::StreamReader};
-use benches::{Format, Options, Shape, Target};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use event::batch::{Arrival, BatchBuilder};
 use event::codec::{self, Place};
-use event::decode::{AnonymousId, Context, TimeBounds, decode};
+use event::decode::{AnonymousId, Context, decode};
 use event::dedup::{Key, Window};
+use parsing::{BOUNDS, START_MS, bodies, parse_to_arrow};
 use std::collections::HashSet;
 use std::hint::black_box;
 use std::time::Duration;
@@ -19,30 +19,8 @@ use std::time::Duration;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const START_MS: i64 = 1_795_000_000_000;
-const BOUNDS: TimeBounds = TimeBounds { past_max: i64::MAX / 4, future_max: i64::MAX / 4, skew_min: 5_000_000 };
 /// Events of a record under load: what fits into a megabyte is some 7,000.
-const RECORD_EVENTS: usize = 2_000;
-
-/// NDJSON bodies of `batch` events.
-fn bodies(events: usize, batch: usize) -> Vec<bytes::Bytes> {
-    let options = Options {
-        target: Target {
-            url: "http://127.0.0.1:1".into(),
-            path: "/v1/events".into(),
-            headers: Vec::new(),
-            format: Format::Ndjson,
-        },
-        shape: Shape::Rate { events_per_s: events as f64 },
-        batch,
-        duration: Duration::from_secs(1),
-        seed: 7,
-        connections: 1,
-        start_ms: START_MS,
-        speed: 1.0,
-    };
-    benches::bodies(&options).unwrap().map(|body| body.bytes).collect()
-}
+const RECORD_EVENTS: u32 = 2_000;
 
 /// What the edge does with a body before it waits for the log.
 fn batch_of(bodies: &[bytes::Bytes]) -> RecordBatch {
@@ -66,18 +44,18 @@ fn batch_of(bodies: &[bytes::Bytes]) -> RecordBatch {
 }
 
 fn decoding(criterion: &mut Criterion) {
-    let bodies = bodies(RECORD_EVENTS, 100);
+    let bodies = bodies(RECORD_EVENTS);
     let mut group = criterion.benchmark_group("body to batch");
-    group.throughput(Throughput::Elements(RECORD_EVENTS as u64));
+    group.throughput(Throughput::Elements(RECORD_EVENTS.into()));
     group.bench_function("limit: serde_json to Arrow", |bench| {
-        bench.iter(|| bodies.iter().map(|body| parsing::parse_to_arrow(body).num_rows()).sum::<usize>());
+        bench.iter(|| bodies.iter().map(|body| parse_to_arrow(body).num_rows()).sum::<usize>());
     });
     group.bench_function("decode and batch", |bench| bench.iter(|| batch_of(&bodies).num_rows()));
     group.finish();
 }
 
 fn codec(criterion: &mut Criterion) {
-    let batch = batch_of(&bodies(RECORD_EVENTS, 100));
+    let batch = batch_of(&bodies(RECORD_EVENTS));
     let options = || IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).unwrap();
     let bare = || {
         let mut writer =
@@ -86,14 +64,14 @@ fn codec(criterion: &mut Criterion) {
         writer.into_inner().unwrap()
     };
     let mut group = criterion.benchmark_group("batch to record");
-    group.throughput(Throughput::Elements(RECORD_EVENTS as u64));
+    group.throughput(Throughput::Elements(RECORD_EVENTS.into()));
     group.bench_function("limit: IPC, lz4", |bench| bench.iter(|| black_box(bare()).len()));
     group.bench_function("encode", |bench| bench.iter(|| codec::encode(&batch).unwrap().payload.len()));
     group.finish();
 
     let (stream, record) = (bare(), codec::encode(&batch).unwrap());
     let mut group = criterion.benchmark_group("record to batch");
-    group.throughput(Throughput::Elements(RECORD_EVENTS as u64));
+    group.throughput(Throughput::Elements(RECORD_EVENTS.into()));
     group.bench_function("limit: IPC, lz4", |bench| {
         bench.iter(|| {
             let reader = StreamReader::try_new(stream.as_slice(), None).unwrap();

@@ -173,3 +173,18 @@ impl crate::Log for Log {
         flushed
     }
 }
+
+/// What unit tests begin with.
+#[cfg(test)]
+fn options() -> Options {
+    Options {
+        brokers: vec!["kafka:9092".into()],
+        topic: "events".into(),
+        partitions: 4,
+        replication_factor: None,
+        retention_ms: 1_000,
+        group_id: "playhead".into(),
+        delivery_timeout_ms: 1_000,
+        properties: BTreeMap::new(),
+    }
+}

@@ -1,10 +1,39 @@
-//! The least that parsing takes: serde_json to plain Arrow builders, and nothing of what a product needs beside it
+//! The load generator's bodies, and the least that parsing them takes: serde_json to plain Arrow builders, and nothing of what a product needs beside it
 //! (checks, identity, routing, unknown fields).
 use arrow_array::builder::{Int64Builder, StringBuilder};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
+use benches::{Format, Options, Shape, Target};
+use bytes::Bytes;
+use event::decode::TimeBounds;
 use serde::Deserialize;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// When the events happen, epoch milliseconds.
+pub const START_MS: i64 = 1_795_000_000_000;
+/// Whenever that is, they are taken.
+pub const BOUNDS: TimeBounds = TimeBounds { past_max: i64::MAX / 4, future_max: i64::MAX / 4, skew_min: 5_000_000 };
+
+/// NDJSON bodies of a hundred events.
+pub fn bodies(events: u32) -> Vec<Bytes> {
+    let options = Options {
+        target: Target {
+            url: "http://127.0.0.1:1".into(),
+            path: "/v1/events".into(),
+            headers: Vec::new(),
+            format: Format::Ndjson,
+        },
+        shape: Shape::Rate { events_per_s: f64::from(events) },
+        batch: 100,
+        duration: Duration::from_secs(1),
+        seed: 7,
+        connections: 1,
+        start_ms: START_MS,
+        speed: 1.0,
+    };
+    benches::bodies(&options).expect("bodies").map(|body| body.bytes).collect()
+}
 
 /// The load generator's event at a fixed rate, field by field.
 #[derive(Deserialize)]

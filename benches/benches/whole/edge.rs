@@ -3,7 +3,6 @@ use super::limits;
 use super::load::{Load, Outcome, SATURATION};
 use super::roles::{Process, pause};
 use super::table::{Fact, Row, Table};
-use benches::{Format, Options, Shape, Target};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use testbed::kafka::Broker;
@@ -14,22 +13,7 @@ const CPU_S: &str = "CPU-s a million events";
 /// CPU-seconds a million that serde_json into plain Arrow builders takes of one core, in bodies of a hundred events.
 pub fn parsing() -> f64 {
     let events = 400_000;
-    let options = Options {
-        target: Target {
-            url: "http://127.0.0.1:1".into(),
-            path: "/".into(),
-            headers: Vec::new(),
-            format: Format::Ndjson,
-        },
-        shape: Shape::Rate { events_per_s: f64::from(events) },
-        batch: 100,
-        duration: Duration::from_secs(1),
-        seed: 7,
-        connections: 1,
-        start_ms: 1_795_000_000_000,
-        speed: 1.0,
-    };
-    let bodies: Vec<_> = benches::bodies(&options).expect("bodies").map(|body| body.bytes).collect();
+    let bodies = limits::bodies(events);
     let rows =
         |bodies: &[bytes::Bytes]| bodies.iter().map(|body| limits::parse_to_arrow(body).num_rows()).sum::<usize>();
     rows(&bodies[..500]);

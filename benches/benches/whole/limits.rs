@@ -1,7 +1,6 @@
 //! What a step takes at least: the bare work with the same libraries, on the same data, on one core.
 use arrow_array::RecordBatch;
 use event::codec::{self, Place};
-use event::decode::TimeBounds;
 use event::record::Record;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -17,7 +16,7 @@ use std::time::{Duration, Instant};
 mod parsing;
 
 pub use benches::cpu::this_thread_seconds as thread_cpu_s;
-pub use parsing::parse_to_arrow;
+pub use parsing::{bodies, parse_to_arrow};
 
 /// What a record of the edge has about, at half of saturation and one event a request.
 const RECORD_BYTES: usize = 8_000;
@@ -88,7 +87,6 @@ pub fn records(brokers: &str, topic: &str) -> Vec<Record> {
 
 /// The same as the sink writes them.
 pub fn batches(records: &[Record]) -> Vec<RecordBatch> {
-    let place = Place { topic: "events", partition: 0, offset: 0, timestamp: 1_795_000_000_000 };
-    let bounds = TimeBounds { past_max: i64::MAX / 4, future_max: i64::MAX / 4, skew_min: 5_000_000 };
-    records.iter().map(|record| codec::decode(record, place, bounds).batch).collect()
+    let place = Place { topic: "events", partition: 0, offset: 0, timestamp: parsing::START_MS };
+    records.iter().map(|record| codec::decode(record, place, parsing::BOUNDS).batch).collect()
 }

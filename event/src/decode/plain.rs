@@ -1,16 +1,16 @@
 //! Objects as most encoders write them: no escapes, no nesting, no white space but blanks. One pass over the bytes.
 //!
 //! Promise: what is taken here is what [`super::object`] would have made of it, member for member; anything else, right or
-//! wrong, is left to it, which also says what is wrong. A property test and the fuzz targets hold both together.
+//! wrong, is left to it, which also says what is wrong. A property test holds both together.
 use super::object::Member;
 use memchr::memchr;
 use std::borrow::Cow;
 
-/// Appends the members of the object `text`, at most `members_max`. False: this is none of ours, and `members` is as it
-/// was.
+/// Appends the members of the object `text`, as long as `members` holds at most `members_max`. False: this is none of
+/// ours, and `members` is as it was.
 pub(super) fn members<'a>(text: &'a str, members_max: usize, members: &mut Vec<Member<'a>>) -> bool {
     let before = members.len();
-    let taken = is_plain(text.as_bytes()) && Scanner { text, at: 0 }.object(before + members_max, members).is_some();
+    let taken = is_plain(text.as_bytes()) && Scanner { text, at: 0 }.object(members_max, members).is_some();
     if !taken {
         members.truncate(before);
     }

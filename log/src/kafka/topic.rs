@@ -146,19 +146,7 @@ fn warnings(options: &Options, found: &Found) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn options() -> Options {
-        Options {
-            brokers: vec!["kafka:9092".into()],
-            topic: "events".into(),
-            partitions: 4,
-            replication_factor: None,
-            retention_ms: 1_000,
-            group_id: "playhead".into(),
-            delivery_timeout_ms: 1_000,
-            properties: BTreeMap::new(),
-        }
-    }
+    use crate::kafka::options;
 
     fn found(change: &[(&str, &str)]) -> Found {
         let mut settings: BTreeMap<String, String> =

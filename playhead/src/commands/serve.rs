@@ -28,7 +28,10 @@ pub async fn run(mut context: Context, options: Serve, roles: Roles) -> Result<O
     if let Some(admin) = options.admin {
         context.config.admin.listen = admin;
     }
-    crate::config::check(&context.config)?;
+    // Else it is as it was loaded, and checked.
+    if options.listen.or(options.admin).is_some() {
+        crate::config::check(&context.config)?;
+    }
     let mut signals = Signals::new()?;
     let storage = Storage::make(&context.config, &context.data_path(), roles)?;
     let mut node = tokio::select! {

@@ -5,7 +5,6 @@ use crate::AppendError;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-use std::collections::BTreeMap;
 
 const TOPIC: &str = "events";
 
@@ -20,11 +19,8 @@ fn producer_of(cluster: &MockCluster<'static, DefaultProducerContext>) -> Produc
         brokers: cluster.bootstrap_servers().split(',').map(str::to_owned).collect(),
         topic: TOPIC.into(),
         partitions: 1,
-        replication_factor: None,
-        retention_ms: 1_000,
-        group_id: "playhead".into(),
         delivery_timeout_ms: 10_000,
-        properties: BTreeMap::new(),
+        ..crate::kafka::options()
     };
     Producer::new(Arc::new(options), &Closing::default())
 }

@@ -1,16 +1,8 @@
 use super::*;
 
 fn options(properties: &[(&str, &str)]) -> Options {
-    Options {
-        brokers: vec!["localhost:9092".into()],
-        topic: "events".into(),
-        partitions: 4,
-        replication_factor: None,
-        retention_ms: 1_000,
-        group_id: "playhead".into(),
-        delivery_timeout_ms: 1_000,
-        properties: properties.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
-    }
+    let properties = properties.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    Options { properties, ..crate::kafka::options() }
 }
 
 #[test]
