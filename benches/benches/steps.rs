@@ -22,6 +22,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Events of a record under load: what fits into a megabyte is some 7,000.
 const RECORD_EVENTS: u32 = 2_000;
 
+/// Events of a record at low load, where each goes as soon as the one before it is durable.
+const SMALL_RECORD_EVENTS: u32 = 25;
+
 /// What the edge does with a body before it waits for the log.
 fn batch_of(bodies: &[bytes::Bytes]) -> RecordBatch {
     let mut builder = BatchBuilder::new();
@@ -55,7 +58,12 @@ fn decoding(criterion: &mut Criterion) {
 }
 
 fn codec(criterion: &mut Criterion) {
-    let batch = batch_of(&bodies(RECORD_EVENTS));
+    codec_of(criterion, RECORD_EVENTS, "");
+    codec_of(criterion, SMALL_RECORD_EVENTS, ", small");
+}
+
+fn codec_of(criterion: &mut Criterion, events: u32, suffix: &str) {
+    let batch = batch_of(&bodies(events.max(100))).slice(0, events as usize);
     let options = || IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).unwrap();
     let bare = || {
         let mut writer =
@@ -63,15 +71,15 @@ fn codec(criterion: &mut Criterion) {
         writer.write(&batch).unwrap();
         writer.into_inner().unwrap()
     };
-    let mut group = criterion.benchmark_group("batch to record");
-    group.throughput(Throughput::Elements(RECORD_EVENTS.into()));
+    let mut group = criterion.benchmark_group(format!("batch to record{suffix}"));
+    group.throughput(Throughput::Elements(events.into()));
     group.bench_function("limit: IPC, lz4", |bench| bench.iter(|| black_box(bare()).len()));
     group.bench_function("encode", |bench| bench.iter(|| codec::encode(&batch).unwrap().payload.len()));
     group.finish();
 
     let (stream, record) = (bare(), codec::encode(&batch).unwrap());
-    let mut group = criterion.benchmark_group("record to batch");
-    group.throughput(Throughput::Elements(RECORD_EVENTS.into()));
+    let mut group = criterion.benchmark_group(format!("record to batch{suffix}"));
+    group.throughput(Throughput::Elements(events.into()));
     group.bench_function("limit: IPC, lz4", |bench| {
         bench.iter(|| {
             let reader = StreamReader::try_new(stream.as_slice(), None).unwrap();

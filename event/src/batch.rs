@@ -15,8 +15,11 @@ use size::Size;
 use std::sync::Arc;
 
 mod column;
-mod dictionary;
+pub(crate) mod dictionary;
 pub(crate) mod size;
+
+/// Rows that a batch has room for before it grows.
+const ROWS_EXPECTED: usize = 64;
 
 /// What the edge adds to each event of a request.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +61,7 @@ impl BatchBuilder {
         for_each_cell(arrival, event, |column, cell| {
             let builder = columns[column.index()].get_or_insert_with(|| {
                 size.add_column(column);
-                ColumnBuilder::new(column.kind())
+                ColumnBuilder::with_capacity(column.kind(), ROWS_EXPECTED.max(rows + 1))
             });
             builder.pad(rows);
             let Some(bytes) = builder.append(cell) else {

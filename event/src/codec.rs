@@ -1,9 +1,9 @@
-//! One batch, one log record: an Arrow IPC stream with lz4 bodies, and the headers that describe it.
+//! One batch, one log record: an Arrow IPC stream in an lz4 frame, and the headers that describe it.
 //!
 //! ```text
 //!   BatchBuilder ──▶ encode ──▶ Record ──▶ log ──▶ Record + Place ──▶ decode ──▶ Decoded
-//!                    (encode)                                           │
-//!   other producers: Arrow, JSON, NDJSON ──▶ log ──────────────────────▶│ checksum
+//!               (stream, compression)                                   │
+//!   other producers: Arrow, JSON, NDJSON ──▶ log ──────────────────────▶│ checksum, compression
 //!                                                                       ├─ Arrow: ipc ▶ fields ▶ canonical ─▶ batch
 //!                                                                       ├─ JSON: foreign ─▶ batch, bad rows
 //!                                                                       └─ neither: the record is a dead letter
@@ -22,12 +22,16 @@ use arrow_array::RecordBatch;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use xxhash_rust::xxh3::xxh3_64;
 
+mod body;
 mod canonical;
+mod compression;
 mod encode;
 mod fields;
 mod foreign;
 mod ipc;
 mod layout;
+mod remembered;
+mod stream;
 
 pub use encode::encode;
 
@@ -35,6 +39,8 @@ pub use encode::encode;
 pub mod header {
     /// `application/vnd.apache.arrow.stream`, `application/json` or `application/x-ndjson`.
     pub const CONTENT_TYPE: &str = "content-type";
+    /// `lz4` or `identity`; without it `identity`.
+    pub const CONTENT_ENCODING: &str = "content-encoding";
     /// Decimal `schema::SCHEMA_VERSION`.
     pub const SCHEMA_VERSION: &str = "playhead-schema-version";
     /// Decimal row count.
@@ -57,6 +63,14 @@ pub mod content_type {
     pub const JSON: &str = "application/json";
     /// One object a line.
     pub const NDJSON: &str = "application/x-ndjson";
+}
+
+/// Values of the header `content-encoding`.
+pub mod content_encoding {
+    /// The payload as a whole is an LZ4 frame.
+    pub const LZ4: &str = "lz4";
+    /// The payload is not compressed.
+    pub const IDENTITY: &str = "identity";
 }
 
 /// A batch that could not be encoded: a bug or a batch over the limit. The caller refuses its events.
@@ -130,12 +144,13 @@ pub fn decode(record: &Record, place: Place<'_>, bounds: TimeBounds) -> Decoded 
 /// `Err`: the record as a whole is a dead letter.
 fn decode_checked(record: &Record, place: Place<'_>, bounds: TimeBounds) -> Result<Decoded, String> {
     check_checksum(record)?;
-    if !is_arrow_stream(record) {
-        return foreign::decode(record, place, bounds);
+    let payload = compression::payload(record)?;
+    if !is_arrow_stream(record, &payload) {
+        return foreign::decode(record, &payload, place, bounds);
     }
     let version = number(record, header::SCHEMA_VERSION)?;
-    let batches = ipc::read(&record.payload, version)?;
-    let batch = canonical::from_batches(batches)?;
+    let (fields, batches) = ipc::read(&payload, version)?;
+    let batch = canonical::from_batches(&fields, batches)?;
     if let Some(rows) = number(record, header::ROWS)?
         && rows != batch.num_rows() as i64
     {
@@ -163,12 +178,12 @@ fn checksum(payload: &[u8]) -> String {
 
 /// By the header where it names one of ours, else by looking: a stream begins with a continuation marker, which no
 /// JSON does.
-fn is_arrow_stream(record: &Record) -> bool {
+fn is_arrow_stream(record: &Record, payload: &[u8]) -> bool {
     match record.header(header::CONTENT_TYPE).and_then(media_type) {
         Some(media_type) if media_type.eq_ignore_ascii_case(content_type::ARROW_STREAM) => true,
         Some(media_type) if media_type.eq_ignore_ascii_case(content_type::JSON) => false,
         Some(media_type) if media_type.eq_ignore_ascii_case(content_type::NDJSON) => false,
-        _ => record.payload.starts_with(&ipc::CONTINUATION_MARKER),
+        _ => payload.starts_with(&ipc::CONTINUATION_MARKER),
     }
 }
 

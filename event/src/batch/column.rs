@@ -10,6 +10,10 @@ use arrow_array::builder::{
     MapBuilder, MapFieldNames, StringBuilder, TimestampMicrosecondBuilder,
 };
 use std::borrow::Cow;
+use std::sync::Arc;
+
+/// Room for a text, before it grows.
+const TEXT_BYTES_EXPECTED: usize = 16;
 
 /// One value of a row, whatever part of the event it stands in.
 #[derive(Debug, Clone, Copy)]
@@ -62,17 +66,23 @@ pub(super) enum ColumnBuilder {
 }
 
 impl ColumnBuilder {
-    pub(super) fn new(kind: Kind) -> Self {
+    /// With room for so many rows before it grows: Arrow's own guess is 1,024, which for a batch of a few events is a
+    /// page of memory for each column.
+    pub(super) fn with_capacity(kind: Kind, rows: usize) -> Self {
         match kind {
-            Kind::Text { .. } => ColumnBuilder::Text(StringBuilder::new()),
-            Kind::Dictionary { .. } => ColumnBuilder::Dictionary(Box::default()),
-            Kind::Int16 => ColumnBuilder::Int16(Int16Builder::new()),
-            Kind::Int32 => ColumnBuilder::Int32(Int32Builder::new()),
-            Kind::Int64 => ColumnBuilder::Int64(Int64Builder::new()),
-            Kind::Float32 => ColumnBuilder::Float32(Float32Builder::new()),
-            Kind::Boolean => ColumnBuilder::Boolean(BooleanBuilder::new()),
-            Kind::Time => ColumnBuilder::Time(TimestampMicrosecondBuilder::new().with_timezone(schema::TIME_ZONE)),
-            Kind::EventId => ColumnBuilder::EventId(FixedSizeBinaryBuilder::new(schema::EVENT_ID_BYTES as i32)),
+            Kind::Text { .. } => ColumnBuilder::Text(StringBuilder::with_capacity(rows, rows * TEXT_BYTES_EXPECTED)),
+            Kind::Dictionary { .. } => ColumnBuilder::Dictionary(Box::new(DictionaryBuilder::with_capacity(rows))),
+            Kind::Int16 => ColumnBuilder::Int16(Int16Builder::with_capacity(rows)),
+            Kind::Int32 => ColumnBuilder::Int32(Int32Builder::with_capacity(rows)),
+            Kind::Int64 => ColumnBuilder::Int64(Int64Builder::with_capacity(rows)),
+            Kind::Float32 => ColumnBuilder::Float32(Float32Builder::with_capacity(rows)),
+            Kind::Boolean => ColumnBuilder::Boolean(BooleanBuilder::with_capacity(rows)),
+            Kind::Time => {
+                ColumnBuilder::Time(TimestampMicrosecondBuilder::with_capacity(rows).with_timezone(schema::TIME_ZONE))
+            },
+            Kind::EventId => {
+                ColumnBuilder::EventId(FixedSizeBinaryBuilder::with_capacity(rows, schema::EVENT_ID_BYTES as i32))
+            },
             Kind::Custom => {
                 let names =
                     MapFieldNames { entry: "key_value".to_owned(), key: "key".to_owned(), value: "value".to_owned() };
@@ -158,18 +168,18 @@ impl ColumnBuilder {
         Some(0)
     }
 
-    pub(super) fn finish(&mut self) -> ArrayRef {
+    pub(super) fn finish(self) -> ArrayRef {
         match self {
-            ColumnBuilder::Text(builder) => ArrayBuilder::finish(builder),
+            ColumnBuilder::Text(mut builder) => Arc::new(builder.finish()),
             ColumnBuilder::Dictionary(builder) => builder.finish(),
-            ColumnBuilder::Int16(builder) => ArrayBuilder::finish(builder),
-            ColumnBuilder::Int32(builder) => ArrayBuilder::finish(builder),
-            ColumnBuilder::Int64(builder) => ArrayBuilder::finish(builder),
-            ColumnBuilder::Float32(builder) => ArrayBuilder::finish(builder),
-            ColumnBuilder::Boolean(builder) => ArrayBuilder::finish(builder),
-            ColumnBuilder::Time(builder) => ArrayBuilder::finish(builder),
-            ColumnBuilder::EventId(builder) => ArrayBuilder::finish(builder),
-            ColumnBuilder::Custom(builder) => ArrayBuilder::finish(builder.as_mut()),
+            ColumnBuilder::Int16(mut builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Int32(mut builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Int64(mut builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Float32(mut builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Boolean(mut builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Time(mut builder) => Arc::new(builder.finish()),
+            ColumnBuilder::EventId(mut builder) => Arc::new(builder.finish()),
+            ColumnBuilder::Custom(mut builder) => Arc::new(builder.finish()),
         }
     }
 }

@@ -12,10 +12,13 @@ use std::sync::Arc;
 
 /// Values that are remembered by their lengths and ends. A power of two.
 const RECENT: usize = 16;
+/// Room for values before it grows.
+const VALUES_EXPECTED: usize = 16;
+const VALUE_BYTES_EXPECTED: usize = 16;
 /// No value yet.
 const NONE: i32 = -1;
 
-pub(super) struct DictionaryBuilder {
+pub(crate) struct DictionaryBuilder {
     keys: PrimitiveBuilder<Int32Type>,
     values: StringBuilder,
     /// The values' keys by their hashes. Seeded: clients choose values.
@@ -24,31 +27,30 @@ pub(super) struct DictionaryBuilder {
     recent: [i32; RECENT],
 }
 
-impl Default for DictionaryBuilder {
-    fn default() -> Self {
+impl DictionaryBuilder {
+    /// With room for so many rows before it grows.
+    pub(crate) fn with_capacity(rows: usize) -> Self {
         DictionaryBuilder {
-            keys: PrimitiveBuilder::new(),
-            values: StringBuilder::new(),
+            keys: PrimitiveBuilder::with_capacity(rows),
+            values: StringBuilder::with_capacity(VALUES_EXPECTED, VALUES_EXPECTED * VALUE_BYTES_EXPECTED),
             table: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             recent: [NONE; RECENT],
         }
     }
-}
 
-impl DictionaryBuilder {
     /// Rows so far.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.keys.len()
     }
 
-    pub(super) fn append_nulls(&mut self, rows: usize) {
+    pub(crate) fn append_nulls(&mut self, rows: usize) {
         self.keys.append_nulls(rows);
     }
 
     /// Appends a row; returns the bytes that a new value takes in the record, 0 if it is not new. `None`: there are as
     /// many values as keys can count.
-    pub(super) fn append(&mut self, text: &str) -> Option<usize> {
+    pub(crate) fn append(&mut self, text: &str) -> Option<usize> {
         let slot = slot(text);
         let lately = self.recent[slot];
         if lately != NONE && value(&self.values, lately) == text.as_bytes() {
@@ -72,11 +74,8 @@ impl DictionaryBuilder {
         Some(if known.is_none() { size::dictionary_value_bytes(text) } else { 0 })
     }
 
-    pub(super) fn finish(&mut self) -> ArrayRef {
-        let (keys, values) = (self.keys.finish(), self.values.finish());
-        self.table.clear();
-        self.recent = [NONE; RECENT];
-        Arc::new(DictionaryArray::new(keys, Arc::new(values)))
+    pub(crate) fn finish(mut self) -> ArrayRef {
+        Arc::new(DictionaryArray::new(self.keys.finish(), Arc::new(self.values.finish())))
     }
 }
 
@@ -100,7 +99,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn built(rows: &[Option<String>]) -> (ArrayRef, usize) {
-        let mut builder = DictionaryBuilder::default();
+        let mut builder = DictionaryBuilder::with_capacity(0);
         let mut new_bytes = 0;
         for row in rows {
             match row {
@@ -133,14 +132,5 @@ mod tests {
             let expected: usize = distinct.iter().map(|text| size::dictionary_value_bytes(text)).sum();
             prop_assert_eq!(new_bytes, expected);
         }
-    }
-
-    #[test]
-    fn a_builder_that_has_finished_begins_anew() {
-        let mut builder = DictionaryBuilder::default();
-        builder.append("tv").unwrap();
-        builder.finish();
-        assert!(builder.append("tv").unwrap() > 0, "it is new again");
-        assert_eq!(builder.finish().len(), 1);
     }
 }

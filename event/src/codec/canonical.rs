@@ -3,12 +3,14 @@
 //! Promise: absent columns are null, no required column has a null, times that the lake partitions by are dates of
 //! four digits, and the strings of the batch, each counted in every row that has it, stay within
 //! `limits::DECODED_BYTES_MAX`, so that nobody downstream who unfolds a dictionary gets more than that.
+use super::fields::Fields as StreamFields;
+use crate::batch::dictionary::DictionaryBuilder;
 use crate::clock::Micros;
 use crate::limits;
 use crate::schema::{self, Column, Kind};
 use arrow_array::cast::AsArray;
-use arrow_array::types::{TimestampMicrosecondType, UInt64Type};
-use arrow_array::{Array, ArrayRef, MapArray, RecordBatch, RecordBatchOptions, StructArray, new_null_array};
+use arrow_array::types::{Int32Type, TimestampMicrosecondType, UInt64Type};
+use arrow_array::{Array, ArrayRef, MapArray, RecordBatch, RecordBatchOptions, StringArray, StructArray, new_null_array};
 use arrow_cast::cast;
 use arrow_schema::{DataType, Fields};
 use arrow_select::concat::concat_batches;
@@ -36,7 +38,7 @@ fn nulls(column: Column, rows: usize) -> ArrayRef {
 }
 
 /// Brings the batches of one stream to the canonical schema, as one batch.
-pub(super) fn from_batches(batches: Vec<RecordBatch>) -> Result<RecordBatch, String> {
+pub(super) fn from_batches(fields: &StreamFields, batches: Vec<RecordBatch>) -> Result<RecordBatch, String> {
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     if rows > limits::RECORD_ROWS_MAX {
         return Err(format!("the record has {rows} rows, over the limit of {}", limits::RECORD_ROWS_MAX));
@@ -44,7 +46,7 @@ pub(super) fn from_batches(batches: Vec<RecordBatch>) -> Result<RecordBatch, Str
     let mut left = limits::DECODED_BYTES_MAX;
     let mut canonical = Vec::with_capacity(batches.len());
     for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
-        canonical.push(from_batch(batch, &mut left)?);
+        canonical.push(from_batch(fields, batch, &mut left)?);
     }
     match canonical.len() {
         1 => Ok(canonical.remove(0)),
@@ -52,11 +54,11 @@ pub(super) fn from_batches(batches: Vec<RecordBatch>) -> Result<RecordBatch, Str
     }
 }
 
-fn from_batch(batch: &RecordBatch, left: &mut usize) -> Result<RecordBatch, String> {
+fn from_batch(fields: &StreamFields, batch: &RecordBatch, left: &mut usize) -> Result<RecordBatch, String> {
     let rows = batch.num_rows();
     let mut arrays = Vec::with_capacity(schema::COLUMNS.len());
     for column in Column::all() {
-        let array = match batch.column_by_name(column.name()) {
+        let array = match fields.place(column).map(|place| batch.column(place)) {
             Some(array) => {
                 let failed = |cause: String| format!("column {}: {cause}", column.name());
                 from_array(column, array, left).map_err(failed)?
@@ -100,7 +102,23 @@ fn to_type(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, String> {
     if array.data_type() == wanted {
         return Ok(array.clone());
     }
+    if let (Some(strings), DataType::Dictionary(..)) = (array.as_string_opt::<i32>(), wanted) {
+        return dictionary_of(strings);
+    }
     cast(array, wanted).map_err(|cause| cause.to_string())
+}
+
+/// As `encode` writes a small batch; Arrow's cast hashes each string, and takes as long as all else that is done to such
+/// a record.
+fn dictionary_of(strings: &StringArray) -> Result<ArrayRef, String> {
+    let mut builder = DictionaryBuilder::with_capacity(strings.len());
+    for string in strings {
+        match string {
+            Some(string) => builder.append(string).map(drop).ok_or("it has too many values")?,
+            None => builder.append_nulls(1),
+        }
+    }
+    Ok(builder.finish())
 }
 
 fn spend(left: &mut usize, bytes: u64) -> Result<(), String> {
@@ -113,23 +131,27 @@ fn spend(left: &mut usize, bytes: u64) -> Result<(), String> {
 /// Bytes of the strings of all rows, a dictionary's value counted in each row that has it.
 fn strings_bytes(array: &ArrayRef) -> Result<u64, String> {
     let Some(dictionary) = array.as_any_dictionary_opt() else {
-        return Ok(string_lengths(array)?.iter().sum());
+        return Ok(lengths(array)?.sum());
     };
-    let lengths = string_lengths(dictionary.values())?;
-    if lengths.is_empty() {
-        return Ok(0);
+    let lengths: Vec<u64> = lengths(dictionary.values())?.collect();
+    let of = |key: usize| lengths.get(key).copied().unwrap_or_default();
+    match dictionary.keys().as_primitive_opt::<Int32Type>() {
+        Some(keys) => Ok(keys.iter().flatten().map(|key| of(key as usize)).sum()),
+        None => {
+            let keys = cast(dictionary.keys(), &DataType::UInt64).map_err(|cause| cause.to_string())?;
+            let keys = keys.as_primitive_opt::<UInt64Type>().ok_or("dictionary keys are no integers")?;
+            Ok(keys.iter().flatten().map(|key| of(key as usize)).sum())
+        }
     }
-    let keys = cast(dictionary.keys(), &DataType::UInt64).map_err(|cause| cause.to_string())?;
-    let keys = keys.as_primitive_opt::<UInt64Type>().ok_or("dictionary keys are no integers")?;
-    Ok(keys.iter().flatten().map(|key| lengths.get(key as usize).copied().unwrap_or_default()).sum())
 }
 
-fn string_lengths(array: &ArrayRef) -> Result<Vec<u64>, String> {
+/// Of each string, a null's 0.
+fn lengths(array: &ArrayRef) -> Result<Box<dyn Iterator<Item = u64> + '_>, String> {
     let length = |text: Option<&str>| text.map_or(0, |text| text.len() as u64);
     match array.data_type() {
-        DataType::Utf8 => Ok(array.as_string::<i32>().iter().map(length).collect()),
-        DataType::LargeUtf8 => Ok(array.as_string::<i64>().iter().map(length).collect()),
-        DataType::Utf8View => Ok(array.as_string_view().iter().map(length).collect()),
+        DataType::Utf8 => Ok(Box::new(array.as_string::<i32>().iter().map(length))),
+        DataType::LargeUtf8 => Ok(Box::new(array.as_string::<i64>().iter().map(length))),
+        DataType::Utf8View => Ok(Box::new(array.as_string_view().iter().map(length))),
         other => Err(format!("{other} is no string type")),
     }
 }
@@ -151,8 +173,8 @@ fn has_empty_string(dictionary: &ArrayRef) -> Result<bool, String> {
 /// The map with our names of its parts: key_value, key, value.
 fn custom(array: &ArrayRef, left: &mut usize) -> Result<ArrayRef, String> {
     let map = array.as_map_opt().ok_or("not a map")?;
-    spend(left, string_lengths(map.keys())?.iter().sum())?;
-    spend(left, string_lengths(map.values())?.iter().sum())?;
+    spend(left, lengths(map.keys())?.sum())?;
+    spend(left, lengths(map.values())?.sum())?;
     let entries = schema::custom_entries();
     if map.data_type() == &Kind::Custom.data_type() {
         return Ok(array.clone());

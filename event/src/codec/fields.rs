@@ -4,14 +4,41 @@
 //! in the flatbuffer first.
 use crate::schema::{COLUMNS, Column, Kind, SCHEMA_VERSION, TIME_ZONE};
 use arrow_ipc::convert::fb_to_schema;
-use arrow_schema::{DataType, Field, Schema, TimeUnit};
+use arrow_schema::{DataType, Field, SchemaRef, TimeUnit};
+use std::sync::Arc;
 
 /// Names of UTC that other producers write.
 const UTC_NAMES: [&str; 4] = [TIME_ZONE, "+00:00", "Z", "Etc/UTC"];
 
+/// The columns of a stream.
+pub(super) struct Fields {
+    /// As the stream has them.
+    pub(super) schema: SchemaRef,
+    /// By canonical column: its place in the stream.
+    places: [Option<usize>; COLUMNS.len()],
+}
+
+impl Fields {
+    /// Of a schema of canonical columns.
+    pub(super) fn of(schema: SchemaRef) -> Self {
+        let mut places = [None; COLUMNS.len()];
+        for (place, field) in schema.fields().iter().enumerate() {
+            if let Some(column) = Column::by_name(field.name()) {
+                places[column.index()] = Some(place);
+            }
+        }
+        Fields { schema, places }
+    }
+
+    /// Where the stream has a column; `None`: it has not.
+    pub(super) fn place(&self, column: Column) -> Option<usize> {
+        self.places[column.index()]
+    }
+}
+
 /// Reads the schema of a stream. Every field of the result is a canonical column, there once, of a type that
 /// `canonical` can bring to the column's own; required columns are there.
-pub(super) fn read(schema: arrow_ipc::Schema<'_>, version: Option<i64>) -> Result<Schema, String> {
+pub(super) fn read(schema: arrow_ipc::Schema<'_>, version: Option<i64>) -> Result<Fields, String> {
     if schema.endianness() != arrow_ipc::Endianness::Little {
         return Err("Arrow stream is not little endian".to_owned());
     }
@@ -24,12 +51,12 @@ pub(super) fn read(schema: arrow_ipc::Schema<'_>, version: Option<i64>) -> Resul
         check_type(field).map_err(|reason| format!("column {name}: {reason}"))?;
     }
     let schema = fb_to_schema(schema);
-    let mut seen = [false; COLUMNS.len()];
-    for field in schema.fields() {
+    let mut places = [None; COLUMNS.len()];
+    for (place, field) in schema.fields().iter().enumerate() {
         let Some(column) = Column::by_name(field.name()) else {
             return Err(unknown_column(field.name(), version));
         };
-        if std::mem::replace(&mut seen[column.index()], true) {
+        if places[column.index()].replace(place).is_some() {
             return Err(format!("column {} is there twice", column.name()));
         }
         if !accepts(column.kind(), field.data_type()) {
@@ -37,9 +64,9 @@ pub(super) fn read(schema: arrow_ipc::Schema<'_>, version: Option<i64>) -> Resul
             return Err(format!("column {name} has type {actual}, expected {expected}"));
         }
     }
-    match Column::all().find(|column| !column.spec().nullable && !seen[column.index()]) {
+    match Column::all().find(|column| !column.spec().nullable && places[column.index()].is_none()) {
         Some(missing) => Err(format!("required column {} is missing", missing.name())),
-        None => Ok(schema),
+        None => Ok(Fields { schema: Arc::new(schema), places }),
     }
 }
 

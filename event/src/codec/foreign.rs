@@ -2,6 +2,7 @@
 //!
 //! Decoding is a function of the bytes and the place: `received_at` is the log's timestamp, and an event with neither
 //! id nor session takes its id from where it stands. A bad row is a dead letter by itself.
+use super::fields::Fields;
 use super::{DeadLetter, Decoded, Place, header};
 use crate::batch::{Arrival, BatchBuilder};
 use crate::codec::canonical;
@@ -16,10 +17,15 @@ const SOURCE: &str = "kafka";
 const TENANT: &str = "default";
 
 /// `Err`: the body as a whole can't be read.
-pub(super) fn decode(record: &Record, place: Place<'_>, bounds: TimeBounds) -> Result<Decoded, String> {
+pub(super) fn decode(
+    record: &Record,
+    payload: &[u8],
+    place: Place<'_>,
+    bounds: TimeBounds,
+) -> Result<Decoded, String> {
     let tenant = tenant(record)?;
     let content_type = record.header(header::CONTENT_TYPE).and_then(|value| std::str::from_utf8(value).ok());
-    let format = Format::detect(content_type, &record.payload);
+    let format = Format::detect(content_type, payload);
     let mut context = Context {
         tenant,
         received_at: place.timestamp,
@@ -31,12 +37,13 @@ pub(super) fn decode(record: &Record, place: Place<'_>, bounds: TimeBounds) -> R
     let arrival = Arrival { tenant, source: SOURCE, received_at: place.timestamp };
     let mut builder = BatchBuilder::new();
     let mut rows = Vec::new();
-    let rejections = decode::decode(format, &record.payload, &mut context, &mut |row, event| {
+    let rejections = decode::decode(format, payload, &mut context, &mut |row, event| {
         builder.append(arrival, &event);
         rows.push(row);
     })
     .map_err(|malformed| malformed.to_string())?;
-    let batch = canonical::from_batches(vec![builder.finish()])?;
+    let batch = builder.finish();
+    let batch = canonical::from_batches(&Fields::of(batch.schema()), vec![batch])?;
     let dead = rejections.into_iter().map(|rejection| DeadLetter::new(Some(rejection.index), rejection.reason));
     Ok(Decoded { batch, rows, dead: dead.collect() })
 }

@@ -1,8 +1,9 @@
 //! An Arrow IPC stream to batches, with every length that it claims checked before it is believed.
 //!
 //! Arrow's reader takes lengths from the bytes: it allocates what a compressed buffer claims to unfold to, lets it
-//! unfold to more, and panics on a buffer that ends outside of its message. So the stream is walked here, bodies are
-//! inflated here, within a budget, and Arrow is given messages without compression whose buffers lie in their body:
+//! unfold to more, and panics on a buffer that ends outside of its message. So the stream is walked here, bodies that
+//! other producers compressed are inflated here, within a budget, and Arrow is given messages without compression whose
+//! buffers lie in their body:
 //!
 //! ```text
 //!   FFFFFFFF len metadata body | FFFFFFFF len metadata body | ... | FFFFFFFF 00000000
@@ -13,7 +14,9 @@
 //!
 //! Not supported, each with words: delta dictionaries, zstd bodies (our build of Arrow has none), big endian, a
 //! stream without its end marker (it may have been cut off at a message).
-use super::{fields, layout};
+use super::fields::{self, Fields};
+use super::layout;
+use super::remembered::Remembered;
 use crate::limits;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_buffer::Buffer;
@@ -24,7 +27,7 @@ use bytes::Bytes;
 use flatbuffers::{FlatBufferBuilder, VerifierOptions};
 use std::collections::HashMap;
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// What each message of a stream begins with.
 pub(super) const CONTINUATION_MARKER: [u8; 4] = [0xff; 4];
@@ -47,19 +50,47 @@ const VERIFIER: VerifierOptions = VerifierOptions {
     ignore_missing_null_terminator: false,
 };
 
+/// Schema messages that are remembered, with what they say: those of one producer are nearly all the same.
+const SCHEMAS_MAX: usize = 256;
+/// Longer ones are read each time. Ours have some 10 KB.
+const REMEMBERED_BYTES_MAX: usize = 16 << 10;
+
+static SCHEMAS: LazyLock<Remembered<Vec<u8>, Fields>> = LazyLock::new(|| Remembered::new(SCHEMAS_MAX));
+
 /// Reads a whole stream; `version` is the schema version that the record's header claims.
-pub(super) fn read(payload: &Bytes, version: Option<i64>) -> Result<Vec<RecordBatch>, String> {
+pub(super) fn read(payload: &Bytes, version: Option<i64>) -> Result<(Arc<Fields>, Vec<RecordBatch>), String> {
     let mut stream = Stream { payload, at: 0 };
-    let Some((message, _)) = stream.next()? else { return Err("Arrow stream is empty".to_owned()) };
-    let schema = message.header_as_schema().ok_or("Arrow stream does not begin with a schema")?;
-    let mut reader = Reader::new(fields::read(schema, version)?);
-    while let Some((message, body)) = stream.next()? {
-        reader.take(message, &body)?;
+    let Some(metadata) = stream.metadata()? else { return Err("Arrow stream is empty".to_owned()) };
+    let read = || {
+        let message = message(metadata)?;
+        if message.bodyLength() != 0 {
+            return Err("Arrow schema message has a body".to_owned());
+        }
+        fields::read(message.header_as_schema().ok_or("Arrow stream does not begin with a schema")?, version)
+    };
+    let fields = match metadata.len() <= REMEMBERED_BYTES_MAX {
+        true => SCHEMAS.get_or_make(metadata, read)?,
+        false => Arc::new(read()?),
+    };
+    let mut reader = Reader::new(fields.schema.clone());
+    while let Some(metadata) = stream.metadata()? {
+        let message = message(metadata)?;
+        reader.take(message, &stream.body(message)?)?;
     }
     if stream.at != payload.len() {
         return Err(format!("{} bytes follow the end of the Arrow stream", payload.len() - stream.at));
     }
-    Ok(reader.batches)
+    Ok((fields, reader.batches))
+}
+
+/// A message's metadata, verified.
+fn message(metadata: &[u8]) -> Result<Message<'_>, String> {
+    let message = root_as_message_with_opts(&VERIFIER, metadata)
+        .map_err(|cause| format!("Arrow message is malformed: {}", first_line(&cause.to_string())))?;
+    if !matches!(message.version(), MetadataVersion::V4 | MetadataVersion::V5) {
+        return Err(format!("Arrow metadata version {:?} is not supported", message.version()));
+    }
+    Ok(message)
 }
 
 /// The messages of a payload.
@@ -69,8 +100,8 @@ struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    /// The next message, verified, and its body; `None` at the end marker.
-    fn next(&mut self) -> Result<Option<(Message<'a>, Buffer)>, String> {
+    /// The next message's metadata, not verified; `None` at the end marker.
+    fn metadata(&mut self) -> Result<Option<&'a [u8]>, String> {
         let prefix = self.cut(PREFIX_BYTES)?;
         let (marker, length) = prefix.split_at(CONTINUATION_MARKER.len());
         if marker != CONTINUATION_MARKER {
@@ -80,16 +111,15 @@ impl<'a> Stream<'a> {
         if length == 0 {
             return Ok(None);
         }
-        let metadata = self.cut(length)?;
-        let message = root_as_message_with_opts(&VERIFIER, metadata)
-            .map_err(|cause| format!("Arrow message is malformed: {}", first_line(&cause.to_string())))?;
-        if !matches!(message.version(), MetadataVersion::V4 | MetadataVersion::V5) {
-            return Err(format!("Arrow metadata version {:?} is not supported", message.version()));
-        }
-        let body_bytes = usize::try_from(message.bodyLength()).map_err(|_| "Arrow message has a negative body")?;
+        self.cut(length).map(Some)
+    }
+
+    /// The body that follows the metadata of `message`.
+    fn body(&mut self, message: Message<'_>) -> Result<Buffer, String> {
+        let bytes = usize::try_from(message.bodyLength()).map_err(|_| "Arrow message has a negative body")?;
         let start = self.at;
-        self.cut(body_bytes)?;
-        Ok(Some((message, Buffer::from(self.payload.slice(start..self.at)))))
+        self.cut(bytes)?;
+        Ok(Buffer::from(self.payload.slice(start..self.at)))
     }
 
     fn cut(&mut self, bytes: usize) -> Result<&'a [u8], String> {
@@ -117,9 +147,9 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(schema: Schema) -> Self {
+    fn new(schema: SchemaRef) -> Self {
         Reader {
-            schema: Arc::new(schema),
+            schema,
             dictionaries: HashMap::new(),
             batches: Vec::new(),
             left: limits::DECODED_BYTES_MAX,
@@ -178,22 +208,35 @@ impl Reader {
         schema: SchemaRef,
         version: MetadataVersion,
     ) -> Result<RecordBatch, String> {
-        let (metadata, body) = inflate(batch, body, &schema, &mut self.left)?;
+        let Some((metadata, body)) = inflate(batch, body, &schema, &mut self.left)? else {
+            return self.read_batch(batch, body, schema, version);
+        };
         let batch = flatbuffers::root_with_opts::<arrow_ipc::RecordBatch<'_>>(&VERIFIER, &metadata)
             .map_err(|cause| cause.to_string())?;
-        RecordBatchDecoder::try_new(&body, batch, schema, &self.dictionaries, &version)
+        self.read_batch(batch, &body, schema, version)
+    }
+
+    /// A batch without compression whose numbers were checked.
+    fn read_batch(
+        &self,
+        batch: arrow_ipc::RecordBatch<'_>,
+        body: &Buffer,
+        schema: SchemaRef,
+        version: MetadataVersion,
+    ) -> Result<RecordBatch, String> {
+        RecordBatchDecoder::try_new(body, batch, schema, &self.dictionaries, &version)
             .and_then(RecordBatchDecoder::read_record_batch)
             .map_err(|cause| format!("Arrow batch is malformed: {cause}"))
     }
 }
 
-/// The same batch without compression, each of its numbers checked: metadata as a flatbuffer of its own, and body.
+/// Checks each of the batch's numbers. If it is compressed: the same without, metadata as a flatbuffer of its own, and body.
 fn inflate(
     batch: arrow_ipc::RecordBatch<'_>,
     body: &Buffer,
     schema: &Schema,
     left: &mut usize,
-) -> Result<(Vec<u8>, Buffer), String> {
+) -> Result<Option<(Vec<u8>, Buffer)>, String> {
     let nodes: Vec<FieldNode> = batch.nodes().ok_or("Arrow batch without nodes")?.iter().copied().collect();
     let variadic: Vec<i64> = batch.variadicBufferCounts().into_iter().flatten().collect();
     if !(0..=limits::DECODED_BYTES_MAX as i64).contains(&batch.length()) {
@@ -220,8 +263,7 @@ fn inflate(
         }
     }
     layout::check(schema, &nodes, &buffers, &variadic)?;
-    let body = if is_compressed { Buffer::from_vec(plain) } else { body.clone() };
-    Ok((metadata(batch.length(), &nodes, &buffers, &variadic), body))
+    Ok(is_compressed.then(|| (metadata(batch.length(), &nodes, &buffers, &variadic), Buffer::from_vec(plain))))
 }
 
 fn metadata(rows: i64, nodes: &[FieldNode], buffers: &[arrow_ipc::Buffer], variadic: &[i64]) -> Vec<u8> {

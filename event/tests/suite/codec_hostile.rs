@@ -11,9 +11,9 @@ use bytes::Bytes;
 use event::codec::{Decoded, header};
 use event::limits;
 use event::record::Record;
-use event::view_event::{Value, ViewEvent};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use std::io::Write;
 use std::sync::Arc;
 
 /// A change of a payload.
@@ -123,14 +123,10 @@ fn every_cut_of_a_record_is_a_dead_letter() {
     }
 }
 
-/// A record whose resp_url is one compressed buffer of `URL_BYTES`.
+/// A record of Arrow's own writer whose resp_url is one compressed buffer of `URL_BYTES`.
 fn record_with_a_large_buffer() -> Record {
-    let url = ("resp_url", "a".repeat(2_003));
-    let column = event::schema::Column::by_name(url.0).unwrap();
-    let events: Vec<_> = (0..31)
-        .map(|id| ViewEvent { fields: vec![(column, Value::Text(url.1.clone().into()))], ..minimal(id) })
-        .collect();
-    without_header(encode(&events), header::CHECKSUM)
+    let urls = StringArray::from(vec!["a".repeat(2_003); 31]);
+    compressed(&with_column(31, "resp_url", Arc::new(urls)), CompressionType::LZ4_FRAME)
 }
 
 const URL_BYTES: u64 = 31 * 2_003;
@@ -139,8 +135,9 @@ fn with_claim(record: &Record, claim: u64) -> Record {
     let (from, to) = (URL_BYTES.to_le_bytes(), claim.to_le_bytes());
     let mut payload = record.payload.to_vec();
     let places: Vec<_> = (0..payload.len() - 8).filter(|at| payload[*at..at + 8] == from).collect();
-    assert_eq!(places.len(), 1, "the length of the compressed buffer is there once");
-    payload[places[0]..places[0] + 8].copy_from_slice(&to);
+    // The last of the offsets, which stand before the strings, looks like it.
+    let place = *places.last().expect("the length of the compressed buffer");
+    payload[place..place + 8].copy_from_slice(&to);
     Record { payload: payload.into(), ..record.clone() }
 }
 
@@ -215,4 +212,48 @@ fn a_reason_never_quotes_more_than_a_little_of_the_record() {
     let batch = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![array]).unwrap();
     let reason = reason(&compressed(&batch, CompressionType::LZ4_FRAME));
     assert!(reason.len() < 300, "{} bytes", reason.len());
+}
+
+/// The record with this payload in an lz4 frame.
+fn in_a_frame(record: &Record, payload: &[u8]) -> Record {
+    let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    encoder.write_all(payload).unwrap();
+    let payload = Bytes::from(encoder.finish().unwrap());
+    let mut headers = record.headers.clone();
+    headers.retain(|(name, _)| name != header::CONTENT_ENCODING && name != header::CHECKSUM);
+    headers.push((header::CONTENT_ENCODING.to_owned(), Bytes::from_static(b"LZ4")));
+    Record { headers, payload }
+}
+
+#[test]
+fn a_frame_around_any_payload_is_taken_off() {
+    let json = r#"{"event_type":"play","content_id":"c","event_time":1795320000000,"session_id":"s"}"#;
+    let record = in_a_frame(&Record::default(), json.as_bytes());
+    assert_eq!(decode(&record).batch.num_rows(), 1);
+    let arrow = record_with_a_large_buffer();
+    assert_eq!(decode(&in_a_frame(&arrow, &arrow.payload)).batch.num_rows(), 31);
+}
+
+#[test]
+fn a_frame_that_unfolds_to_gigabytes_is_a_dead_letter() {
+    let nothing = vec![0; limits::DECODED_BYTES_MAX + 1];
+    let reason = reason(&in_a_frame(&Record::default(), &nothing));
+    assert!(reason.contains("more than 67108864 bytes when unfolded"), "{reason}");
+}
+
+#[test]
+fn what_follows_a_frame_is_not_passed_over() {
+    let record = without_header(encode(&[minimal(1)]), header::CHECKSUM);
+    for tail in [&[0; 1][..], &[0; 4], &record.payload] {
+        let longer = Record { payload: [&record.payload, tail].concat().into(), ..record.clone() };
+        let reason = reason(&longer);
+        assert!(reason.contains(&format!("{} bytes follow the lz4 frame", tail.len())), "{reason}");
+    }
+}
+
+#[test]
+fn an_encoding_that_is_not_known_is_named() {
+    let mut record = without_header(encode(&[minimal(1)]), header::CONTENT_ENCODING);
+    record.headers.push((header::CONTENT_ENCODING.to_owned(), Bytes::from_static(b"snappy")));
+    assert!(reason(&record).contains("content-encoding snappy is not supported: use lz4"));
 }
