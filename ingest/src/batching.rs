@@ -5,7 +5,10 @@
 //! events ──────────▶ filling ───────────▶ waiting, at most N ───────────▶ the worker
 //!                       └──────────────────────────────────────────────────▶ when none waits
 //! ```
-//! Batches clock themselves: while one is under way the next fills, and goes when the worker comes back.
+//! Batches clock themselves: while one is under way the next fills, and goes when the worker comes back. A record costs
+//! as much as some thirty events of it do, on this side and on the readers' (docs/benchmarks.md), so a busy partition's
+//! batch waits until it has enough events or a short interval is over. Busy is who had more than a few events in the
+//! batch before; where few come, each goes at once.
 use event::batch::{Arrival, BatchBuilder};
 use event::view_event::ViewEvent;
 use log::AppendError;
@@ -13,6 +16,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+/// A partition whose batch had no more events than these is not busy.
+const EVENTS_FEW: usize = 16;
+/// With so many events a batch need not wait for more: the record's own cost is a tenth of theirs.
+const EVENTS_ENOUGH: usize = 256;
 
 /// Why the events of a batch are not acknowledged.
 #[derive(Debug, Clone)]
@@ -63,7 +71,7 @@ pub enum Offer {
 pub enum Next {
     /// Append this.
     Batch(Batch),
-    /// A batch fills until then (`linger_ms`).
+    /// A batch fills until then (`linger_ms`, `append_interval_ms`).
     WaitUntil(Instant),
     /// Nothing to do.
     Wait,
@@ -80,6 +88,8 @@ pub struct Bounds {
     pub waiting_max: usize,
     /// How long a batch that isn't full waits for more.
     pub linger: Duration,
+    /// A busy partition's batch without enough events goes no sooner than this after the one before it.
+    pub interval: Duration,
 }
 
 /// The open batches of one partition.
@@ -90,13 +100,17 @@ pub struct Batching {
     waiting: VecDeque<Batch>,
     /// Number of the batch that fills, or of the next one.
     number: u64,
+    /// When the last batch went, if it had more than a few events.
+    busy_at: Option<Instant>,
+    /// The worker has something to do that it does not know of.
+    news: bool,
     closed: bool,
 }
 
 impl Batching {
     /// No batches yet.
     pub fn new(partition: u32, bounds: Bounds) -> Self {
-        Batching { partition, bounds, filling: None, waiting: VecDeque::new(), number: 0, closed: false }
+        Batching { partition, bounds, filling: None, waiting: VecDeque::new(), number: 0, busy_at: None, news: false, closed: false }
     }
 
     /// Puts one event into the batch that fills, or into a new one when that is full; adds it to `tickets`.
@@ -117,14 +131,19 @@ impl Batching {
             }
             self.waiting.push_back(batch);
             self.number += 1;
+            self.news = true;
         }
-        let batch = self.filling.get_or_insert_with(|| Batch::open(now));
+        let batch = self.filling.get_or_insert_with(|| {
+            self.news = true;
+            Batch::open(now)
+        });
         if batch.builder.rows() == 0 && !fits(batch, arrival, event, self.bounds.record_bytes_max) {
             let bytes = batch.builder.encoded_bytes_max() + batch.builder.added_bytes_max(arrival, event);
             self.filling = None;
             return Offer::TooLarge { bytes };
         }
         batch.builder.append(arrival, event);
+        self.news |= batch.builder.rows() == EVENTS_ENOUGH;
         match tickets.last_mut().filter(|ticket| ticket.partition == self.partition && ticket.batch == self.number) {
             Some(ticket) => ticket.count += 1,
             None => tickets.push(Ticket {
@@ -140,21 +159,40 @@ impl Batching {
     /// What the worker does, now that nothing of this partition is under way.
     pub fn next(&mut self, now: Instant) -> Next {
         if let Some(batch) = self.waiting.pop_front() {
-            return Next::Batch(batch);
+            return self.hand_out(batch, now);
         }
         match self.filling.take() {
             None if self.closed => Next::Done,
             None => Next::Wait,
             Some(batch) => {
-                let due = batch.opened_at + self.bounds.linger;
+                let due = self.due(&batch);
                 if due > now && !self.closed {
                     self.filling = Some(batch);
                     return Next::WaitUntil(due);
                 }
                 self.number += 1;
-                Next::Batch(batch)
+                self.hand_out(batch, now)
             }
         }
+    }
+
+    /// When a batch that is not full goes.
+    fn due(&self, batch: &Batch) -> Instant {
+        let due = batch.opened_at + self.bounds.linger;
+        match self.busy_at.filter(|_| batch.builder.rows() < EVENTS_ENOUGH) {
+            Some(busy_at) => due.max(busy_at + self.bounds.interval),
+            None => due,
+        }
+    }
+
+    fn hand_out(&mut self, batch: Batch, now: Instant) -> Next {
+        self.busy_at = (batch.builder.rows() > EVENTS_FEW).then_some(now);
+        Next::Batch(batch)
+    }
+
+    /// True, once, when the worker must look: a batch was opened, became full, or has enough events.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
     }
 
     /// No more events; what is there is still handed out.
@@ -199,7 +237,7 @@ mod tests {
     }
 
     fn batching(linger: Duration) -> Batching {
-        Batching::new(3, Bounds { record_bytes_max: 50_000, waiting_max: 2, linger })
+        Batching::new(3, Bounds { record_bytes_max: 50_000, waiting_max: 2, linger, interval: Duration::ZERO })
     }
 
     fn offered(batching: &mut Batching, bytes: usize, tickets: &mut Vec<Ticket>) -> Offer {
@@ -256,6 +294,55 @@ mod tests {
         }
         assert!(matches!(batching.next(Instant::now()), Next::Batch(_)), "a full one does not wait");
         assert!(matches!(batching.next(due + Duration::from_secs(60)), Next::Batch(_)));
+    }
+
+    fn offered_some(batching: &mut Batching, events: usize) {
+        let mut tickets = Vec::new();
+        (0..events).for_each(|_| assert_eq!(offered(batching, 10, &mut tickets), Offer::Taken));
+    }
+
+    #[test]
+    fn batches_of_a_busy_partition_keep_their_interval() {
+        let interval = Duration::from_millis(5);
+        let mut batching = Batching::new(3, Bounds { interval, ..batching(Duration::ZERO).bounds });
+        offered_some(&mut batching, EVENTS_FEW + 1);
+        let start = Instant::now();
+        assert!(matches!(batching.next(start), Next::Batch(_)), "it was not busy before");
+        offered_some(&mut batching, 1);
+        let soon = start + Duration::from_millis(1);
+        assert!(matches!(batching.next(soon), Next::WaitUntil(due) if due == start + interval));
+        assert!(matches!(batching.next(start + interval), Next::Batch(_)));
+        offered_some(&mut batching, 1);
+        assert!(matches!(batching.next(start + interval), Next::Batch(_)), "few events came: it is not busy");
+    }
+
+    #[test]
+    fn a_batch_with_enough_events_does_not_wait() {
+        let interval = Duration::from_secs(5);
+        let mut batching = Batching::new(3, Bounds { interval, ..batching(Duration::ZERO).bounds });
+        for _ in 0..2 {
+            offered_some(&mut batching, EVENTS_ENOUGH);
+            assert!(matches!(batching.next(Instant::now()), Next::Batch(_)));
+        }
+    }
+
+    #[test]
+    fn the_worker_is_told_of_what_it_does_not_know_and_not_of_each_event() {
+        let mut batching = batching(Duration::ZERO);
+        assert!(!batching.take_news());
+        let mut told_at = Vec::new();
+        let mut tickets = Vec::new();
+        for event in 1..=EVENTS_ENOUGH + 1 {
+            offered(&mut batching, 10, &mut tickets);
+            if batching.take_news() {
+                told_at.push(event);
+            }
+        }
+        assert_eq!(told_at, [1, EVENTS_ENOUGH], "the first of a batch, and the one that makes it enough");
+        while batching.waiting.is_empty() {
+            offered(&mut batching, 9_000, &mut tickets);
+        }
+        assert!(batching.take_news(), "a batch is full");
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct Config {
     pub append_timeout_ms: u64,
     /// Wait at least this long for a batch to fill; 0: batches clock themselves.
     pub linger_ms: u64,
+    /// A busy partition's batch that has less than 256 events goes to the log no sooner than this after the one before.
+    pub append_interval_ms: u64,
     /// At shutdown: how long requests under way may take to be answered, before their connections are cut. At most
     /// 12 s, since the last appends come after it, and a node's stop has an end.
     pub drain_timeout_ms: u64,
@@ -52,6 +54,7 @@ impl Default for Config {
             idle_timeout_ms: 75_000,
             append_timeout_ms: 10_000,
             linger_ms: 0,
+            append_interval_ms: 5,
             drain_timeout_ms: 12_000,
         }
     }
@@ -95,11 +98,13 @@ impl Config {
                 self.drain_timeout_ms
             ));
         }
-        if self.linger_ms >= self.append_timeout_ms {
-            return Err(format!(
-                "ingest.linger_ms ({}) must be below ingest.append_timeout_ms ({}): every request would time out",
-                self.linger_ms, self.append_timeout_ms
-            ));
+        for (name, wait_ms) in [("linger_ms", self.linger_ms), ("append_interval_ms", self.append_interval_ms)] {
+            if wait_ms >= self.append_timeout_ms {
+                return Err(format!(
+                    "ingest.{name} ({wait_ms}) must be below ingest.append_timeout_ms ({}): every request would time out",
+                    self.append_timeout_ms
+                ));
+            }
         }
         Ok(())
     }
@@ -126,6 +131,8 @@ mod tests {
         assert!(refused(Config { events_max: 0, ..Config::default() }).contains("ingest.events_max"));
         assert!(refused(Config { bodies_bytes_max: 1 << 20, ..Config::default() }).contains("bodies_bytes_max"));
         assert!(refused(Config { linger_ms: 10_000, ..Config::default() }).contains("linger_ms"));
+        let interval = Config { append_interval_ms: 10_000, ..Config::default() };
+        assert!(refused(interval).contains("append_interval_ms"));
         assert!(refused(Config { drain_timeout_ms: 12_001, ..Config::default() }).contains("drain_timeout_ms"));
     }
 

@@ -146,6 +146,7 @@ fn start_workers(
         record_bytes_max: RECORD_BYTES_MAX,
         waiting_max: limits::BATCHES_WAITING_MAX,
         linger: Duration::from_millis(config.linger_ms),
+        interval: Duration::from_millis(config.append_interval_ms),
     };
     let partitions: Vec<_> = (0..writer.partitions()).map(|number| Arc::new(Partition::new(number, bounds))).collect();
     let mut workers = JoinSet::new();

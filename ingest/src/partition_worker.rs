@@ -104,8 +104,6 @@ impl Partition {
         tickets: &mut Vec<Ticket>,
         oversized: &mut Vec<Oversized>,
     ) -> Result<(), NoPlace> {
-        // Also when the request goes away half-way: what it has put in is the worker's.
-        let _wake = NotifyOnDrop(&self.work);
         while self.put_some(arrival, events, taken, tickets, oversized)? && *taken < events.len() {
             tokio::task::yield_now().await;
         }
@@ -132,11 +130,15 @@ impl Partition {
                     oversized.push((*taken, bytes));
                     *taken += 1;
                 }
-                Offer::Full => return Ok(false),
+                Offer::Full => break,
                 Offer::Closed => return Err(NoPlace::Stopping),
             }
         }
-        Ok(true)
+        // Before the next await: also when the request goes away half-way, what it has put in is the worker's.
+        if batching.take_news() {
+            self.work.notify_one();
+        }
+        Ok(*taken == until)
     }
 
     /// No more events; the worker appends what is there and ends.
@@ -158,15 +160,6 @@ impl Partition {
     fn wake_all(&self) {
         self.work.notify_one();
         self.room.notify_one();
-    }
-}
-
-/// However the putting ends, the worker looks.
-struct NotifyOnDrop<'a>(&'a Notify);
-
-impl Drop for NotifyOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.notify_one();
     }
 }
 
