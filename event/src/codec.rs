@@ -30,7 +30,6 @@ mod fields;
 mod foreign;
 mod ipc;
 mod layout;
-mod remembered;
 mod stream;
 
 pub use encode::encode;

@@ -3,20 +3,21 @@
 //! Bounded by the flush policy: what is here never passes `flush_rows` or `flush_bytes` by more than one record.
 use crate::date::Date;
 use crate::dead_letter::DeadRow;
-use arrow_array::{Array, RecordBatch};
-use arrow_schema::ArrowError;
-use arrow_select::concat::concat_batches;
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_buffer::OffsetBuffer;
+use arrow_schema::{ArrowError, DataType};
+use arrow_select::concat::concat;
+use event::nulls::nulls;
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 /// A batch under this many rows is small: its arrays cost more than its values.
-const SMALL_ROWS: usize = 1024;
-/// This many small ones are made into one: a row is copied at most `SMALL_ROWS / SMALL_BATCHES_MAX` times.
+const SMALL_ROWS: usize = 128;
+/// This many small ones are made into one.
 const SMALL_BATCHES_MAX: usize = 64;
 /// What an array costs beside its values, bytes: the array, its buffers' headers, their alignment.
 const ARRAY_BYTES: usize = 256;
-/// What a null costs at most, bytes: a value of the widest type.
-const NULL_BYTES: usize = 8;
 
 /// Rows of one date and partition, in the log's order.
 #[derive(Debug, Default)]
@@ -39,7 +40,7 @@ impl Group {
             for batch in &small {
                 self.bytes -= memory(batch)?;
             }
-            let merged = concat_batches(&small[0].schema(), &small)?;
+            let merged = join(&small)?;
             self.bytes += memory(&merged)?;
             self.small = usize::from(merged.num_rows() < SMALL_ROWS);
             self.batches.push(merged);
@@ -48,20 +49,54 @@ impl Group {
     }
 }
 
-/// Bytes of memory that a batch takes.
-fn memory(batch: &RecordBatch) -> Result<usize, ArrowError> {
-    let mut bytes = 0;
-    for column in batch.columns() {
-        bytes += ARRAY_BYTES;
-        // Most columns of most batches: their values are zeroes, and looking at them costs more than they do.
-        if column.null_count() == column.len() {
-            bytes += column.len() * NULL_BYTES;
-            continue;
+/// Batches of one schema as one.
+fn join(batches: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {
+    let rows = batches.iter().map(RecordBatch::num_rows).sum();
+    let schema = batches[0].schema();
+    let column = |index: usize| {
+        let arrays: Vec<&dyn Array> = batches.iter().map(|batch| batch.column(index).as_ref()).collect();
+        match arrays.iter().all(|array| is_null(*array)) {
+            true => Ok(nulls(schema.field(index).data_type(), rows)),
+            false => concat(&arrays),
         }
-        // Not the capacity of its buffers: those of a decoded record may all be one allocation.
-        bytes += column.to_data().get_slice_memory_size()?;
-    }
-    Ok(bytes)
+    };
+    let columns = (0..schema.fields().len()).map(column).collect::<Result<_, _>>()?;
+    RecordBatch::try_new(schema.clone(), columns)
+}
+
+/// A column without any value shares its zeroes.
+fn is_null(array: &dyn Array) -> bool {
+    array.null_count() == array.len()
+}
+
+/// Bytes of memory that a batch takes: those of its values, not the capacity of its buffers, which for the columns of a
+/// decoded record may all be one allocation.
+fn memory(batch: &RecordBatch) -> Result<usize, ArrowError> {
+    batch.columns().iter().filter(|column| !is_null(column.as_ref())).map(|column| Ok(ARRAY_BYTES + values(column)?)).sum()
+}
+
+fn values(array: &ArrayRef) -> Result<usize, ArrowError> {
+    let validity = if array.null_count() > 0 { array.len().div_ceil(8) } else { 0 };
+    let values = match array.data_type() {
+        DataType::Utf8 => offsets(array.as_string::<i32>().offsets()),
+        DataType::Binary => offsets(array.as_binary::<i32>().offsets()),
+        DataType::Dictionary(keys, _) => {
+            let dictionary = array.as_any_dictionary();
+            return Ok(validity + array.len() * keys.primitive_width().unwrap_or(8) + values(dictionary.values())?);
+        }
+        // Making a description of an array costs more than these do.
+        plain => match plain.primitive_width() {
+            Some(width) => array.len() * width,
+            None => return array.to_data().get_slice_memory_size(),
+        },
+    };
+    Ok(validity + values)
+}
+
+/// Bytes of the offsets, and of the strings that they are of.
+fn offsets(offsets: &OffsetBuffer<i32>) -> usize {
+    let strings = offsets.last().zip(offsets.first()).map_or(0, |(last, first)| last - first);
+    offsets.len() * size_of::<i32>() + strings as usize
 }
 
 /// What a flush takes: for each date the rows of each partition.
@@ -154,9 +189,8 @@ impl Buffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow_array::cast::AsArray;
+    use arrow_array::Int64Array;
     use arrow_array::types::Int64Type;
-    use arrow_array::{ArrayRef, Int64Array};
     use bytes::Bytes;
     use std::sync::Arc;
 

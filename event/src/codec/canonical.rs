@@ -7,13 +7,16 @@ use super::fields::Fields as StreamFields;
 use crate::batch::dictionary::DictionaryBuilder;
 use crate::clock::Micros;
 use crate::limits;
+use crate::nulls::{SHARED_ROWS, nulls};
+use crate::remembered::Remembered;
 use crate::schema::{self, Column, Kind};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, TimestampMicrosecondType, UInt64Type};
-use arrow_array::{Array, ArrayRef, MapArray, RecordBatch, RecordBatchOptions, StringArray, StructArray, new_null_array};
+use arrow_array::{Array, ArrayRef, MapArray, RecordBatch, RecordBatchOptions, StringArray, StructArray};
 use arrow_cast::cast;
 use arrow_schema::{DataType, Fields};
 use arrow_select::concat::concat_batches;
+use std::convert::Infallible;
 use std::sync::{Arc, LazyLock};
 
 /// 0001-01-01T00:00:00Z.
@@ -21,20 +24,22 @@ const TIME_MIN: Micros = -62_135_596_800_000_000;
 /// 9999-12-31T23:59:59.999999Z.
 const TIME_MAX: Micros = 253_402_300_799_999_999;
 
-/// Rows of the null columns that batches share: most records have fewer. All of them together take some 3 MB.
-const SHARED_ROWS: usize = 8_192;
+/// Numbers of rows of which the null columns are kept at hand.
+const ROW_COUNTS_MAX: usize = 256;
 
-/// By column. A client sends a third of the columns: were the others made for each record, their zeroes would be most of
-/// the memory of what waits for a flush.
-static NULLS: LazyLock<Vec<ArrayRef>> =
-    LazyLock::new(|| Column::all().map(|column| new_null_array(&column.kind().data_type(), SHARED_ROWS)).collect());
+/// By column so many nulls.
+type NullColumns = Vec<ArrayRef>;
 
-fn nulls(column: Column, rows: usize) -> ArrayRef {
-    if rows <= SHARED_ROWS {
-        NULLS[column.index()].slice(0, rows)
-    } else {
-        new_null_array(&column.kind().data_type(), rows)
+/// Null columns by rows: cut from the shared ones once, not for each record.
+static NULLS: LazyLock<Remembered<usize, NullColumns>> = LazyLock::new(|| Remembered::new(ROW_COUNTS_MAX));
+
+fn null_columns(rows: usize) -> Arc<NullColumns> {
+    let make = || Column::all().map(|column| nulls(&column.kind().data_type(), rows)).collect();
+    if rows > SHARED_ROWS {
+        return Arc::new(make());
     }
+    let Ok(columns) = NULLS.get_or_make(&rows, || Ok::<_, Infallible>(make()));
+    columns
 }
 
 /// Brings the batches of one stream to the canonical schema, as one batch.
@@ -56,6 +61,7 @@ pub(super) fn from_batches(fields: &StreamFields, batches: Vec<RecordBatch>) -> 
 
 fn from_batch(fields: &StreamFields, batch: &RecordBatch, left: &mut usize) -> Result<RecordBatch, String> {
     let rows = batch.num_rows();
+    let nulls = null_columns(rows);
     let mut arrays = Vec::with_capacity(schema::COLUMNS.len());
     for column in Column::all() {
         let array = match fields.place(column).map(|place| batch.column(place)) {
@@ -63,7 +69,7 @@ fn from_batch(fields: &StreamFields, batch: &RecordBatch, left: &mut usize) -> R
                 let failed = |cause: String| format!("column {}: {cause}", column.name());
                 from_array(column, array, left).map_err(failed)?
             }
-            None => nulls(column, rows),
+            None => nulls[column.index()].clone(),
         };
         arrays.push(array);
     }

@@ -16,8 +16,8 @@
 //! stream without its end marker (it may have been cut off at a message).
 use super::fields::{self, Fields};
 use super::layout;
-use super::remembered::Remembered;
 use crate::limits;
+use crate::remembered::Remembered;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::RecordBatchDecoder;

@@ -10,8 +10,8 @@
 //! than all else that is done with them (arrow-ipc 59, `writer.rs`; docs/decisions/0007).
 use super::body::{ALIGNMENT_BYTES, Body, padding};
 use super::ipc::CONTINUATION_MARKER;
-use super::remembered::Remembered;
 use crate::batch::size;
+use crate::remembered::Remembered;
 use crate::schema::{self, Column};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;

@@ -4,18 +4,18 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(super) struct Remembered<K, V> {
+pub(crate) struct Remembered<K, V> {
     entries: Mutex<HashMap<K, Arc<V>>>,
     entries_max: usize,
 }
 
 impl<K: Hash + Eq, V> Remembered<K, V> {
-    pub(super) fn new(entries_max: usize) -> Self {
+    pub(crate) fn new(entries_max: usize) -> Self {
         Remembered { entries: Mutex::default(), entries_max }
     }
 
     /// The value of `key`, made if it is not there. What fails is not remembered.
-    pub(super) fn get_or_make<Q, E>(&self, key: &Q, make: impl FnOnce() -> Result<V, E>) -> Result<Arc<V>, E>
+    pub(crate) fn get_or_make<Q, E>(&self, key: &Q, make: impl FnOnce() -> Result<V, E>) -> Result<Arc<V>, E>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
