@@ -35,8 +35,13 @@ pub struct Key {
 impl Key {
     /// The key of an event.
     pub fn new(tenant: &str, event_id: &[u8; 16]) -> Self {
-        Key { tenant: xxh3_64(tenant.as_bytes()), id: u128::from_be_bytes(*event_id) }
+        Key { tenant: tenant_hash(tenant), id: u128::from_be_bytes(*event_id) }
     }
+}
+
+/// xxh3-64 of a tenant's name.
+pub fn tenant_hash(tenant: &str) -> u64 {
+    xxh3_64(tenant.as_bytes())
 }
 
 /// Most rows of a window: slots of the ring are counted in 32 bits.

@@ -7,8 +7,8 @@
 //! ```
 //! Batches clock themselves: while one is under way the next fills, and goes when the worker comes back. A record costs
 //! as much as some thirty events of it do, on this side and on the readers' (docs/benchmarks.md), so a busy partition's
-//! batch waits until it has enough events or a short interval is over. Busy is who had more than a few events in the
-//! batch before; where few come, each goes at once.
+//! batch waits until it has enough events or a short interval is over. Busy is a partition to which so many events come
+//! that the wait is worth it; where fewer come, each goes at once.
 use event::batch::{Arrival, BatchBuilder};
 use event::view_event::ViewEvent;
 use log::AppendError;
@@ -17,8 +17,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// A partition whose batch had no more events than these is not busy.
-const EVENTS_FEW: usize = 16;
+/// A batch waits where so many events are to be expected within the interval.
+const EVENTS_WORTH_A_WAIT: f64 = 64.0;
 /// With so many events a batch need not wait for more: the record's own cost is a tenth of theirs.
 const EVENTS_ENOUGH: usize = 256;
 
@@ -100,8 +100,10 @@ pub struct Batching {
     waiting: VecDeque<Batch>,
     /// Number of the batch that fills, or of the next one.
     number: u64,
-    /// When the last batch went, if it had more than a few events.
-    busy_at: Option<Instant>,
+    /// When the last batch went.
+    went_at: Option<Instant>,
+    /// Events come so fast that a batch waits for more.
+    busy: bool,
     /// The worker has something to do that it does not know of.
     news: bool,
     closed: bool,
@@ -110,7 +112,17 @@ pub struct Batching {
 impl Batching {
     /// No batches yet.
     pub fn new(partition: u32, bounds: Bounds) -> Self {
-        Batching { partition, bounds, filling: None, waiting: VecDeque::new(), number: 0, busy_at: None, news: false, closed: false }
+        Batching {
+            partition,
+            bounds,
+            filling: None,
+            waiting: VecDeque::new(),
+            number: 0,
+            went_at: None,
+            busy: false,
+            news: false,
+            closed: false,
+        }
     }
 
     /// Puts one event into the batch that fills, or into a new one when that is full; adds it to `tickets`.
@@ -179,14 +191,17 @@ impl Batching {
     /// When a batch that is not full goes.
     fn due(&self, batch: &Batch) -> Instant {
         let due = batch.opened_at + self.bounds.linger;
-        match self.busy_at.filter(|_| batch.builder.rows() < EVENTS_ENOUGH) {
-            Some(busy_at) => due.max(busy_at + self.bounds.interval),
+        match self.went_at.filter(|_| self.busy && batch.builder.rows() < EVENTS_ENOUGH) {
+            Some(went_at) => due.max(went_at + self.bounds.interval),
             None => due,
         }
     }
 
     fn hand_out(&mut self, batch: Batch, now: Instant) -> Next {
-        self.busy_at = (batch.builder.rows() > EVENTS_FEW).then_some(now);
+        let elapsed = self.went_at.replace(now).map(|went_at| now.saturating_duration_since(went_at));
+        // The rate of this batch's events, over the interval.
+        let expected = |elapsed: Duration| batch.builder.rows() as f64 * self.bounds.interval.div_duration_f64(elapsed);
+        self.busy = elapsed.is_some_and(|elapsed| expected(elapsed) >= EVENTS_WORTH_A_WAIT);
         Next::Batch(batch)
     }
 
@@ -301,29 +316,48 @@ mod tests {
         (0..events).for_each(|_| assert_eq!(offered(batching, 10, &mut tickets), Offer::Taken));
     }
 
+    /// A partition whose batches of so many events went a millisecond apart, and when the last one did.
+    fn after(events: usize, interval: Duration) -> (Batching, Instant) {
+        let mut batching = Batching::new(3, Bounds { interval, ..batching(Duration::ZERO).bounds });
+        offered_some(&mut batching, 1);
+        let start = Instant::now();
+        assert!(matches!(batching.next(start), Next::Batch(_)));
+        offered_some(&mut batching, events);
+        let last = start + Duration::from_secs(1);
+        assert!(matches!(batching.next(last), Next::Batch(_)), "it was quiet before");
+        offered_some(&mut batching, events);
+        let last = last + Duration::from_millis(1);
+        assert!(matches!(batching.next(last), Next::Batch(_)), "one batch after quiet is no rush");
+        (batching, last)
+    }
+
     #[test]
     fn batches_of_a_busy_partition_keep_their_interval() {
         let interval = Duration::from_millis(5);
-        let mut batching = Batching::new(3, Bounds { interval, ..batching(Duration::ZERO).bounds });
-        offered_some(&mut batching, EVENTS_FEW + 1);
-        let start = Instant::now();
-        assert!(matches!(batching.next(start), Next::Batch(_)), "it was not busy before");
+        // 13 a millisecond are 65 in five.
+        let (mut batching, last) = after(13, interval);
         offered_some(&mut batching, 1);
-        let soon = start + Duration::from_millis(1);
-        assert!(matches!(batching.next(soon), Next::WaitUntil(due) if due == start + interval));
-        assert!(matches!(batching.next(start + interval), Next::Batch(_)));
+        let soon = last + Duration::from_millis(1);
+        assert!(matches!(batching.next(soon), Next::WaitUntil(due) if due == last + interval));
+        assert!(matches!(batching.next(last + interval), Next::Batch(_)));
         offered_some(&mut batching, 1);
-        assert!(matches!(batching.next(start + interval), Next::Batch(_)), "few events came: it is not busy");
+        assert!(matches!(batching.next(last + interval), Next::Batch(_)), "few events came: it is not busy any more");
+    }
+
+    #[test]
+    fn where_few_events_come_each_goes_at_once() {
+        let (mut batching, last) = after(12, Duration::from_millis(5));
+        offered_some(&mut batching, 1);
+        assert!(matches!(batching.next(last), Next::Batch(_)));
     }
 
     #[test]
     fn a_batch_with_enough_events_does_not_wait() {
-        let interval = Duration::from_secs(5);
-        let mut batching = Batching::new(3, Bounds { interval, ..batching(Duration::ZERO).bounds });
-        for _ in 0..2 {
-            offered_some(&mut batching, EVENTS_ENOUGH);
-            assert!(matches!(batching.next(Instant::now()), Next::Batch(_)));
-        }
+        let (mut batching, last) = after(EVENTS_ENOUGH, Duration::from_millis(5));
+        offered_some(&mut batching, EVENTS_ENOUGH - 1);
+        assert!(matches!(batching.next(last), Next::WaitUntil(_)));
+        offered_some(&mut batching, 1);
+        assert!(matches!(batching.next(last), Next::Batch(_)));
     }
 
     #[test]

@@ -32,7 +32,8 @@ pub struct Config {
     pub append_timeout_ms: u64,
     /// Wait at least this long for a batch to fill; 0: batches clock themselves.
     pub linger_ms: u64,
-    /// A busy partition's batch that has less than 256 events goes to the log no sooner than this after the one before.
+    /// A batch with less than 256 events goes to the log no sooner than this after the one before it in its partition,
+    /// where events come so fast that 64 and more come within it.
     pub append_interval_ms: u64,
     /// At shutdown: how long requests under way may take to be answered, before their connections are cut. At most
     /// 12 s, since the last appends come after it, and a node's stop has an end.

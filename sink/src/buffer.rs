@@ -72,7 +72,12 @@ fn is_null(array: &dyn Array) -> bool {
 /// Bytes of memory that a batch takes: those of its values, not the capacity of its buffers, which for the columns of a
 /// decoded record may all be one allocation.
 fn memory(batch: &RecordBatch) -> Result<usize, ArrowError> {
-    batch.columns().iter().filter(|column| !is_null(column.as_ref())).map(|column| Ok(ARRAY_BYTES + values(column)?)).sum()
+    batch
+        .columns()
+        .iter()
+        .filter(|column| !is_null(column.as_ref()))
+        .map(|column| Ok(ARRAY_BYTES + values(column)?))
+        .sum()
 }
 
 fn values(array: &ArrayRef) -> Result<usize, ArrowError> {

@@ -5,11 +5,11 @@
 use crate::date::Date;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, TimestampMicrosecondType};
-use arrow_array::{Array, BooleanArray, FixedSizeBinaryArray, RecordBatch, StringArray, UInt32Array};
+use arrow_array::{Array, BooleanArray, FixedSizeBinaryArray, RecordBatch, UInt32Array};
 use arrow_select::filter::filter_record_batch;
 use event::clock::Micros;
 use event::codec::{DeadLetter, Decoded};
-use event::dedup::{Key, Window};
+use event::dedup::{Key, Window, tenant_hash};
 use event::schema::Column;
 
 /// Rows of one record and one date.
@@ -38,7 +38,8 @@ pub(crate) struct Sifted {
 
 /// Columns that the sink looks at.
 struct Keys<'a> {
-    tenants: &'a StringArray,
+    /// By dictionary value.
+    tenants: Vec<u64>,
     tenant_of_row: &'a arrow_array::Int32Array,
     ids: &'a FixedSizeBinaryArray,
 }
@@ -57,13 +58,14 @@ impl<'a> Keys<'a> {
         if dictionary.null_count() > 0 || ids.null_count() > 0 || ids.value_length() != 16 {
             return Err("decoded batch has rows without a dedup key".to_owned());
         }
+        let tenants = tenants.iter().map(|tenant| tenant_hash(tenant.unwrap_or_default())).collect();
         Ok(Keys { tenants, tenant_of_row: dictionary.keys(), ids })
     }
 
     fn key(&self, row: usize) -> Result<Key, String> {
-        let tenant = self.tenants.value(self.tenant_of_row.value(row) as usize);
+        let tenant = self.tenants[self.tenant_of_row.value(row) as usize];
         let id: &[u8; 16] = self.ids.value(row).try_into().map_err(|_| "event_id has not 16 bytes")?;
-        Ok(Key::new(tenant, id))
+        Ok(Key { tenant, id: u128::from_be_bytes(*id) })
     }
 }
 

@@ -79,10 +79,10 @@ impl ColumnBuilder {
             Kind::Boolean => ColumnBuilder::Boolean(BooleanBuilder::with_capacity(rows)),
             Kind::Time => {
                 ColumnBuilder::Time(TimestampMicrosecondBuilder::with_capacity(rows).with_timezone(schema::TIME_ZONE))
-            },
+            }
             Kind::EventId => {
                 ColumnBuilder::EventId(FixedSizeBinaryBuilder::with_capacity(rows, schema::EVENT_ID_BYTES as i32))
-            },
+            }
             Kind::Custom => {
                 let names =
                     MapFieldNames { entry: "key_value".to_owned(), key: "key".to_owned(), value: "value".to_owned() };

@@ -17,12 +17,7 @@ const SOURCE: &str = "kafka";
 const TENANT: &str = "default";
 
 /// `Err`: the body as a whole can't be read.
-pub(super) fn decode(
-    record: &Record,
-    payload: &[u8],
-    place: Place<'_>,
-    bounds: TimeBounds,
-) -> Result<Decoded, String> {
+pub(super) fn decode(record: &Record, payload: &[u8], place: Place<'_>, bounds: TimeBounds) -> Result<Decoded, String> {
     let tenant = tenant(record)?;
     let content_type = record.header(header::CONTENT_TYPE).and_then(|value| std::str::from_utf8(value).ok());
     let format = Format::detect(content_type, payload);

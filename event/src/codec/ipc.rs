@@ -148,12 +148,7 @@ struct Reader {
 
 impl Reader {
     fn new(schema: SchemaRef) -> Self {
-        Reader {
-            schema,
-            dictionaries: HashMap::new(),
-            batches: Vec::new(),
-            left: limits::DECODED_BYTES_MAX,
-        }
+        Reader { schema, dictionaries: HashMap::new(), batches: Vec::new(), left: limits::DECODED_BYTES_MAX }
     }
 
     fn take(&mut self, message: Message<'_>, body: &Buffer) -> Result<(), String> {

@@ -147,8 +147,8 @@ fn schema_message(columns: &[Column], written: &[Written<'_>]) -> Result<Arc<Vec
             false => canonical.fields()[column.index()].clone(),
         };
         let schema = Schema::new(columns.iter().zip(written).map(field).collect::<Vec<_>>());
-        let options = IpcWriteOptions::try_new(ALIGNMENT_BYTES, false, MetadataVersion::V5)
-            .map_err(|cause| cause.to_string())?;
+        let options =
+            IpcWriteOptions::try_new(ALIGNMENT_BYTES, false, MetadataVersion::V5).map_err(|cause| cause.to_string())?;
         // It numbers dictionaries in the order of the columns, from 0.
         let mut numbers = DictionaryTracker::new(false);
         let message =
