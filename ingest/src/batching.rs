@@ -9,6 +9,7 @@
 //! as much as some thirty events of it do, on this side and on the readers' (docs/benchmarks.md), so a busy partition's
 //! batch waits until it has enough events or a short interval is over. Busy is a partition to which so many events come
 //! that the wait is worth it; where fewer come, each goes at once.
+use crate::arrival_rate::ArrivalRate;
 use event::batch::{Arrival, BatchBuilder};
 use event::view_event::ViewEvent;
 use log::AppendError;
@@ -17,8 +18,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// A batch waits where so many events are to be expected within the interval.
-const EVENTS_WORTH_A_WAIT: f64 = 64.0;
 /// With so many events a batch need not wait for more: the record's own cost is a tenth of theirs.
 const EVENTS_ENOUGH: usize = 256;
 
@@ -102,8 +101,7 @@ pub struct Batching {
     number: u64,
     /// When the last batch went.
     went_at: Option<Instant>,
-    /// Events come so fast that a batch waits for more.
-    busy: bool,
+    rate: ArrivalRate,
     /// The worker has something to do that it does not know of.
     news: bool,
     closed: bool,
@@ -119,7 +117,7 @@ impl Batching {
             waiting: VecDeque::new(),
             number: 0,
             went_at: None,
-            busy: false,
+            rate: ArrivalRate::default(),
             news: false,
             closed: false,
         }
@@ -191,17 +189,15 @@ impl Batching {
     /// When a batch that is not full goes.
     fn due(&self, batch: &Batch) -> Instant {
         let due = batch.opened_at + self.bounds.linger;
-        match self.went_at.filter(|_| self.busy && batch.builder.rows() < EVENTS_ENOUGH) {
+        match self.went_at.filter(|_| self.rate.is_busy() && batch.builder.rows() < EVENTS_ENOUGH) {
             Some(went_at) => due.max(went_at + self.bounds.interval),
             None => due,
         }
     }
 
     fn hand_out(&mut self, batch: Batch, now: Instant) -> Next {
-        let elapsed = self.went_at.replace(now).map(|went_at| now.saturating_duration_since(went_at));
-        // The rate of this batch's events, over the interval.
-        let expected = |elapsed: Duration| batch.builder.rows() as f64 * self.bounds.interval.div_duration_f64(elapsed);
-        self.busy = elapsed.is_some_and(|elapsed| expected(elapsed) >= EVENTS_WORTH_A_WAIT);
+        self.went_at = Some(now);
+        self.rate.add(batch.builder.rows(), self.bounds.interval, now);
         Next::Batch(batch)
     }
 
@@ -236,6 +232,7 @@ fn fits(batch: &Batch, arrival: Arrival<'_>, event: &ViewEvent<'_>, record_bytes
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arrival_rate::RATE_INTERVALS;
     use std::borrow::Cow;
 
     const ARRIVAL: Arrival<'_> = Arrival { tenant: "default", source: "http", received_at: 0 };
@@ -316,44 +313,57 @@ mod tests {
         (0..events).for_each(|_| assert_eq!(offered(batching, 10, &mut tickets), Offer::Taken));
     }
 
-    /// A partition whose batches of so many events went a millisecond apart, and when the last one did.
-    fn after(events: usize, interval: Duration) -> (Batching, Instant) {
-        let mut batching = Batching::new(3, Bounds { interval, ..batching(Duration::ZERO).bounds });
-        offered_some(&mut batching, 1);
-        let start = Instant::now();
-        assert!(matches!(batching.next(start), Next::Batch(_)));
+    const INTERVAL: Duration = Duration::from_millis(5);
+
+    /// A partition from which a batch of so many events goes each millisecond, for ten intervals; and when the last went.
+    fn after(events: usize) -> (Batching, Instant) {
+        let mut batching = Batching::new(3, Bounds { interval: INTERVAL, ..batching(Duration::ZERO).bounds });
         offered_some(&mut batching, events);
-        let last = start + Duration::from_secs(1);
-        assert!(matches!(batching.next(last), Next::Batch(_)), "it was quiet before");
-        offered_some(&mut batching, events);
-        let last = last + Duration::from_millis(1);
-        assert!(matches!(batching.next(last), Next::Batch(_)), "one batch after quiet is no rush");
-        (batching, last)
+        let mut now = Instant::now();
+        let end = now + INTERVAL * RATE_INTERVALS;
+        loop {
+            assert!(matches!(batching.next(now), Next::Batch(_)), "that many come is not known yet");
+            if now == end {
+                return (batching, end);
+            }
+            now += Duration::from_millis(1);
+            offered_some(&mut batching, events);
+        }
     }
 
     #[test]
     fn batches_of_a_busy_partition_keep_their_interval() {
-        let interval = Duration::from_millis(5);
         // 13 a millisecond are 65 in five.
-        let (mut batching, last) = after(13, interval);
+        let (mut batching, last) = after(13);
         offered_some(&mut batching, 1);
         let soon = last + Duration::from_millis(1);
-        assert!(matches!(batching.next(soon), Next::WaitUntil(due) if due == last + interval));
-        assert!(matches!(batching.next(last + interval), Next::Batch(_)));
+        assert!(matches!(batching.next(soon), Next::WaitUntil(due) if due == last + INTERVAL));
+        let quiet = last + INTERVAL * RATE_INTERVALS;
+        assert!(matches!(batching.next(quiet), Next::Batch(_)));
         offered_some(&mut batching, 1);
-        assert!(matches!(batching.next(last + interval), Next::Batch(_)), "few events came: it is not busy any more");
+        assert!(matches!(batching.next(quiet), Next::Batch(_)), "few events came: it is not busy any more");
     }
 
     #[test]
     fn where_few_events_come_each_goes_at_once() {
-        let (mut batching, last) = after(12, Duration::from_millis(5));
+        let (mut batching, last) = after(12);
         offered_some(&mut batching, 1);
         assert!(matches!(batching.next(last), Next::Batch(_)));
     }
 
     #[test]
+    fn one_large_batch_does_not_make_a_partition_busy() {
+        let mut batching = Batching::new(3, Bounds { interval: INTERVAL, ..batching(Duration::ZERO).bounds });
+        let start = Instant::now();
+        for after_ms in [0, 1_000, 1_001] {
+            offered_some(&mut batching, if after_ms == 1_000 { 250 } else { 1 });
+            assert!(matches!(batching.next(start + Duration::from_millis(after_ms) + INTERVAL), Next::Batch(_)));
+        }
+    }
+
+    #[test]
     fn a_batch_with_enough_events_does_not_wait() {
-        let (mut batching, last) = after(EVENTS_ENOUGH, Duration::from_millis(5));
+        let (mut batching, last) = after(EVENTS_ENOUGH);
         offered_some(&mut batching, EVENTS_ENOUGH - 1);
         assert!(matches!(batching.next(last), Next::WaitUntil(_)));
         offered_some(&mut batching, 1);

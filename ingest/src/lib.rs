@@ -13,6 +13,7 @@
 //!   └──── problem: 4xx | 503 ◀── refused, failed, too late
 //! ```
 mod accept;
+mod arrival_rate;
 mod batching;
 mod body;
 mod budget;

@@ -18,6 +18,7 @@
 mod child;
 mod compare;
 mod edge;
+mod growth;
 mod limits;
 mod load;
 mod roles;
@@ -33,7 +34,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 type Step = fn(u32, &mut Table);
 
-const STEPS: [(&str, Step); 8] = [
+const STEPS: [(&str, Step); 12] = [
     ("steps", steps::read),
     ("edge-kafka", edge::kafka),
     ("edge-embedded", edge::embedded),
@@ -41,6 +42,10 @@ const STEPS: [(&str, Step); 8] = [
     ("sink", sink::drains),
     ("way", up::whole_way),
     ("up", up::saturated),
+    ("growth-partitions", growth::partitions),
+    ("growth-connections", growth::connections),
+    ("growth-files", growth::files),
+    ("slope", up::slope),
     ("compare", compare::compare),
 ];
 

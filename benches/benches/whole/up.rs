@@ -63,3 +63,31 @@ pub fn saturated(runs: u32, table: &mut Table) {
     table.fact(fact("memory of `up`, idle", "MB", idle, Some(120.0)));
     table.fact(fact("memory of `up`, after 20 s at saturation", "MB", peak, Some(500.0)));
 }
+
+/// Memory of `up` over ten minutes at saturation: how much it grows from its first half to its second.
+pub fn slope(_runs: u32, table: &mut Table) {
+    const WARM_UP_S: u32 = 60;
+    const MEASURED_S: u32 = 600;
+    const EVERY: Duration = Duration::from_secs(2);
+    let dir = tempfile::tempdir().expect("a folder");
+    let up = Process::role("up", dir.path(), &[]);
+    let seconds = WARM_UP_S + MEASURED_S;
+    let load = Load { events_per_s: SATURATION, batch: 100, connections: 16, seconds };
+    let resident_mb: Vec<f64> = std::thread::scope(|scope| {
+        let loading = scope.spawn(|| load.on(&up));
+        let mut samples = Vec::new();
+        while !loading.is_finished() {
+            pause(EVERY);
+            samples.push(up.usage().resident_mb);
+        }
+        samples.into_iter().skip(WARM_UP_S as usize / EVERY.as_secs() as usize).collect()
+    });
+    let mean = |samples: &[f64]| samples.iter().sum::<f64>() / samples.len() as f64;
+    let (first, second) = resident_mb.split_at(resident_mb.len() / 2);
+    // Half of the time lies between the middles of the halves: in all of it twice as much.
+    let growth = 200.0 * (mean(second) / mean(first) - 1.0);
+    let fact = |what: &str, unit, value, at_most| Fact { what: what.into(), unit, values: vec![value], at_most };
+    table.fact(fact("memory of `up`, mean of ten minutes at saturation", "MB", mean(&resident_mb), Some(500.0)));
+    table.fact(fact("its growth in these ten minutes", "%", growth, Some(1.0)));
+    up.stop();
+}
