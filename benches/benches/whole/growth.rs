@@ -73,7 +73,7 @@ fn lake_url(dir: &Path) -> String {
 /// Ingest with one connection and with ten thousand that take turns, at the same rate.
 pub fn connections(runs: u32, table: &mut Table) {
     /// Each connection has had its first request after so long.
-    const OPENING_S: u32 = 12;
+    const OPENING_S: u32 = 25;
     const MEASURED_S: u32 = 10;
     let broker = Broker::start();
     let load = |connections| Load { events_per_s: 10_000, batch: 10, connections, seconds: OPENING_S + MEASURED_S + 2 };
