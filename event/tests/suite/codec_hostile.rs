@@ -130,14 +130,17 @@ fn record_with_a_large_buffer() -> Record {
 }
 
 const URL_BYTES: u64 = 31 * 2_003;
+/// What an lz4 frame begins with.
+const LZ4_MAGIC: [u8; 4] = 0x184d_2204_u32.to_le_bytes();
 
 fn with_claim(record: &Record, claim: u64) -> Record {
     let (from, to) = (URL_BYTES.to_le_bytes(), claim.to_le_bytes());
     let mut payload = record.payload.to_vec();
-    let places: Vec<_> = (0..payload.len() - 8).filter(|at| payload[*at..at + 8] == from).collect();
-    // The last of the offsets, which stand before the strings, looks like it.
-    let place = *places.last().expect("the length of the compressed buffer");
-    payload[place..place + 8].copy_from_slice(&to);
+    // The last of the strings' offsets looks like the length, but no lz4 frame follows it.
+    let claimed = [&from[..], &LZ4_MAGIC].concat();
+    let places: Vec<_> = (0..payload.len() - 12).filter(|at| payload[*at..at + 12] == claimed).collect();
+    assert_eq!(places.len(), 1, "the length of the compressed buffer is there once");
+    payload[places[0]..places[0] + 8].copy_from_slice(&to);
     Record { payload: payload.into(), ..record.clone() }
 }
 
