@@ -4,6 +4,7 @@
 use super::edge::{as_text, cost, over};
 use super::load::Load;
 use super::roles::{Process, pause};
+use super::sink::{drain, lake_url};
 use super::table::{Row, Table};
 use lake::location::Location;
 use lake::table::{Commit, DataFile, Outcome, Table as DeltaTable};
@@ -52,22 +53,6 @@ pub fn partitions(runs: u32, table: &mut Table) {
     }
     row(table, &format!("ingest over Kafka, {PARTITIONS} partitions"), "1 partition", pairs.0);
     row(table, &format!("sink from Kafka, {PARTITIONS} partitions"), "1 partition", pairs.1);
-}
-
-/// CPU-seconds a million that a sink takes to bring a topic of so many events into the lake at `dir`.
-fn drain(settings: &[(&'static str, String)], dir: &Path, events: f64) -> f64 {
-    let lake = lake_url(dir);
-    let mut settings = as_text(settings);
-    settings.push(("PLAYHEAD_LAKE__URL", &lake));
-    let sink = Process::role("sink", dir, &settings);
-    sink.wait_metric("playhead_sink_rows_total", events);
-    let cpu_s = sink.usage().cpu_s;
-    sink.stop();
-    cpu_s * 1e6 / events
-}
-
-fn lake_url(dir: &Path) -> String {
-    format!("file://{}", dir.join("lake").display())
 }
 
 /// Ingest with one connection and with ten thousand that take turns, at the same rate.

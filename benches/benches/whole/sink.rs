@@ -4,6 +4,7 @@ use super::limits;
 use super::load::Load;
 use super::roles::Process;
 use super::table::{Fact, Row, Table};
+use std::path::Path;
 use testbed::kafka::Broker;
 
 /// Brings a topic that is full into a fresh lake, run by run.
@@ -24,13 +25,7 @@ pub fn drains(runs: u32, table: &mut Table) {
         let before = limits::thread_cpu_s();
         limits::write_parquet(&batches);
         let limit = (limits::thread_cpu_s() - before) * 1e6 / events;
-        let lake = format!("file://{}", dir.path().join("lake").display());
-        let mut settings = as_text(&settings);
-        settings.push(("PLAYHEAD_LAKE__URL", &lake));
-        let sink = Process::role("sink", dir.path(), &settings);
-        sink.wait_metric("playhead_sink_rows_total", events);
-        pairs.push((limit, sink.usage().cpu_s * 1e6 / events));
-        sink.stop();
+        pairs.push((limit, drain(&settings, dir.path(), events)));
         in_lake.push(parquet_bytes(&dir.path().join("lake/events")) / events);
     }
     let step = "sink from Kafka to a lake on disk, from its start".to_owned();
@@ -46,8 +41,25 @@ pub fn drains(runs: u32, table: &mut Table) {
     table.fact(fact("in the lake, every id random", in_lake, None));
 }
 
+/// CPU-seconds a million that a sink takes to bring a topic of so many events into the lake at `dir`.
+pub fn drain(settings: &[(&'static str, String)], dir: &Path, events: f64) -> f64 {
+    let lake = lake_url(dir);
+    let mut settings = as_text(settings);
+    settings.push(("PLAYHEAD_LAKE__URL", &lake));
+    let sink = Process::role("sink", dir, &settings);
+    sink.wait_metric("playhead_sink_rows_total", events);
+    let cpu_s = sink.usage().cpu_s;
+    sink.stop();
+    cpu_s * 1e6 / events
+}
+
+/// The lake in that folder.
+pub fn lake_url(dir: &Path) -> String {
+    format!("file://{}", dir.join("lake").display())
+}
+
 /// Bytes of the Parquet files below a folder.
-fn parquet_bytes(folder: &std::path::Path) -> f64 {
+fn parquet_bytes(folder: &Path) -> f64 {
     let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     let bytes = |path: std::path::PathBuf| match path.is_dir() {
         true => parquet_bytes(&path),

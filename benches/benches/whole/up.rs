@@ -2,6 +2,7 @@
 use super::edge::{as_text, over};
 use super::load::{Load, SATURATION};
 use super::roles::{Process, pause};
+use super::sink::lake_url;
 use super::table::{Fact, Table};
 use std::time::Duration;
 use testbed::kafka::Broker;
@@ -12,9 +13,8 @@ pub fn whole_way(runs: u32, table: &mut Table) {
     let (mut both, mut edge, mut sinks) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..runs {
         let dir = tempfile::tempdir().expect("a folder");
-        let lake = format!("file://{}", dir.path().join("lake").display());
         let mut settings = over(&broker, 4);
-        settings.push(("PLAYHEAD_LAKE__URL", lake));
+        settings.push(("PLAYHEAD_LAKE__URL", lake_url(dir.path())));
         let ingest = Process::role("ingest", dir.path(), &as_text(&settings));
         let sink = Process::role("sink", dir.path(), &as_text(&settings));
         let load = Load { events_per_s: 100_000, batch: 100, connections: 8, seconds: 5 };
