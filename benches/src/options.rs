@@ -1,6 +1,7 @@
 //! What a run is asked to do, and what is refused.
 use crate::ids::mix;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// Most viewers of a run: each takes about 250 bytes.
 pub const VIEWERS_MAX: u64 = 1_000_000;
@@ -59,9 +60,11 @@ pub struct Options {
     pub batch: usize,
     /// How long.
     pub duration: Duration,
-    /// Same seed, same traffic. Ids come from the seed and `start_ms`: a second run is no copy of the first, which a
-    /// collector that deduplicates would drop.
+    /// Same seed, same traffic.
     pub seed: u64,
+    /// This run. Ids come from it and the seed: another run of the same seed, be it at the same moment, is no copy of
+    /// this one, which a collector that deduplicates would drop.
+    pub run: Uuid,
     /// Connections.
     pub connections: usize,
     /// Epoch milliseconds of the run's start.
@@ -72,10 +75,10 @@ pub struct Options {
 }
 
 impl Options {
-    /// What ids are made from: the seed and the start, so that a second run with the same seed sends the same traffic
-    /// with other ids, and its events are no duplicates of the first one's.
+    /// What ids are made from.
     pub(crate) fn id_seed(&self) -> u64 {
-        mix(self.seed) ^ self.start_ms.cast_unsigned()
+        let (high, low) = self.run.as_u64_pair();
+        mix(mix(mix(self.seed) ^ high) ^ low)
     }
 
     /// Refuses figures that no run can have.

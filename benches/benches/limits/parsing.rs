@@ -28,6 +28,7 @@ pub fn bodies(events: u32) -> Vec<Bytes> {
         batch: 100,
         duration: Duration::from_secs(1),
         seed: 7,
+        run: uuid::Uuid::from_u128(1),
         connections: 1,
         start_ms: START_MS,
         speed: 1.0,

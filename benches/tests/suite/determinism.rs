@@ -1,6 +1,7 @@
 //! Same options, same bodies.
 use crate::{at_rate, of_audience};
 use benches::{Body, Format, Options};
+use uuid::Uuid;
 
 const NOWHERE: &str = "http://127.0.0.1:1";
 
@@ -31,13 +32,13 @@ fn another_seed_gives_other_ids() {
 }
 
 #[test]
-fn another_start_gives_the_same_traffic_with_other_ids_so_that_a_second_run_is_no_copy_of_the_first() {
+fn another_run_gives_the_same_traffic_with_other_ids_so_that_it_is_no_copy_even_if_it_starts_at_the_same_moment() {
     for options in [at_rate(NOWHERE, 5_000.0, 20), of_audience(NOWHERE, 500, 20)] {
-        let later = Options { start_ms: options.start_ms + 1, ..options.clone() };
-        let (now, later) = (planned(&options), planned(&later));
-        assert!(now.iter().zip(&later).all(|(now, later)| now.due == later.due && now.ids.len() == later.ids.len()));
+        let other = Options { run: Uuid::from_u128(options.run.as_u128() + 1), ..options.clone() };
+        let (one, other) = (planned(&options), planned(&other));
+        assert!(one.iter().zip(&other).all(|(one, other)| one.due == other.due && one.ids.len() == other.ids.len()));
         let ids =
             |bodies: Vec<Body>| bodies.into_iter().flat_map(|body| body.ids).collect::<std::collections::HashSet<_>>();
-        assert!(ids(now).is_disjoint(&ids(later)));
+        assert!(ids(one).is_disjoint(&ids(other)));
     }
 }

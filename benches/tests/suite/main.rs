@@ -25,6 +25,7 @@ pub fn at_rate(url: &str, events_per_s: f64, batch: usize) -> Options {
         batch,
         duration: Duration::from_secs(1),
         seed: 7,
+        run: Uuid::from_u128(1),
         connections: 4,
         start_ms: START_MS,
         speed: 1.0,

@@ -1,5 +1,5 @@
 //! `playhead demo`: the whole way once on this machine, and the proof that it is exact.
-use super::load::{drive, open_acked};
+use super::load::{drive, open_acked, run_id};
 use super::{Context, Error, Outcome};
 use crate::audit::{self, Begun, Tables};
 use crate::cli::Demo;
@@ -139,6 +139,7 @@ async fn play(demo: &Demo, address: SocketAddr, acked: &Path) -> Result<benches:
         batch: BATCH,
         duration: Duration::from_secs(demo.seconds),
         seed: demo.seed,
+        run: run_id(),
         connections: CONNECTIONS,
         start_ms: SystemClock.now() / 1_000,
         speed: SPEED,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Events per second when neither --rate nor --viewers is given.
 const RATE_DEFAULT: f64 = 1_000.0;
@@ -81,10 +82,17 @@ fn options(load: &Load) -> Result<Options, Error> {
         batch: load.batch as usize,
         duration: Duration::from_secs(load.seconds),
         seed: load.seed,
+        run: run_id(),
         connections: load.connections as usize,
         start_ms: SystemClock.now() / 1_000,
         speed: load.speed,
     })
+}
+
+/// What tells this run's events from any other's.
+#[allow(clippy::disallowed_methods)] // Two runs may start with the same seed at the same moment, on two machines even.
+pub fn run_id() -> Uuid {
+    Uuid::new_v4()
 }
 
 /// A bar on the terminal while the load runs.
