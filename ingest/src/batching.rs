@@ -5,11 +5,9 @@
 //! events ──────────▶ filling ───────────▶ waiting, at most N ───────────▶ the worker
 //!                       └──────────────────────────────────────────────────▶ when none waits
 //! ```
-//! Batches clock themselves: while one is under way the next fills, and goes when the worker comes back. A record costs
-//! as much as some thirty events of it do, on this side and on the readers' (docs/benchmarks.md), so a busy partition's
-//! batch waits until it has enough events or a short interval is over. Busy is a partition to which so many events come
-//! that the wait is worth it; where fewer come, each goes at once.
-use crate::arrival_rate::ArrivalRate;
+//! Batches clock themselves: while one is under way the next fills, and goes when the worker comes back. On a busy node
+//! it also waits for its turn, unless it has enough events ([`crate::pace`]).
+use crate::pace::Wait;
 use event::batch::{Arrival, BatchBuilder};
 use event::view_event::ViewEvent;
 use log::AppendError;
@@ -70,7 +68,7 @@ pub enum Offer {
 pub enum Next {
     /// Append this.
     Batch(Batch),
-    /// A batch fills until then (`linger_ms`, `append_interval_ms`).
+    /// A batch fills until then (`linger_ms`, or the node's pace).
     WaitUntil(Instant),
     /// Nothing to do.
     Wait,
@@ -87,8 +85,6 @@ pub struct Bounds {
     pub waiting_max: usize,
     /// How long a batch that isn't full waits for more.
     pub linger: Duration,
-    /// A busy partition's batch without enough events goes no sooner than this after the one before it.
-    pub interval: Duration,
 }
 
 /// The open batches of one partition.
@@ -101,7 +97,6 @@ pub struct Batching {
     number: u64,
     /// When the last batch went.
     went_at: Option<Instant>,
-    rate: ArrivalRate,
     /// The worker has something to do that it does not know of.
     news: bool,
     closed: bool,
@@ -117,7 +112,6 @@ impl Batching {
             waiting: VecDeque::new(),
             number: 0,
             went_at: None,
-            rate: ArrivalRate::default(),
             news: false,
             closed: false,
         }
@@ -167,7 +161,7 @@ impl Batching {
     }
 
     /// What the worker does, now that nothing of this partition is under way.
-    pub fn next(&mut self, now: Instant) -> Next {
+    pub fn next(&mut self, now: Instant, wait: Wait) -> Next {
         if let Some(batch) = self.waiting.pop_front() {
             return self.hand_out(batch, now);
         }
@@ -175,7 +169,7 @@ impl Batching {
             None if self.closed => Next::Done,
             None => Next::Wait,
             Some(batch) => {
-                let due = self.due(&batch);
+                let due = self.due(&batch, wait);
                 if due > now && !self.closed {
                     self.filling = Some(batch);
                     return Next::WaitUntil(due);
@@ -187,23 +181,28 @@ impl Batching {
     }
 
     /// When a batch that is not full goes.
-    fn due(&self, batch: &Batch) -> Instant {
+    fn due(&self, batch: &Batch, wait: Wait) -> Instant {
         let due = batch.opened_at + self.bounds.linger;
-        match self.went_at.filter(|_| self.rate.is_busy() && batch.builder.rows() < EVENTS_ENOUGH) {
-            Some(went_at) => due.max(went_at + self.bounds.interval),
-            None => due,
+        let in_vain = wait.let_go_at.is_some_and(|let_go_at| batch.opened_at <= let_go_at);
+        match self.went_at {
+            Some(went_at) if batch.builder.rows() < EVENTS_ENOUGH && !in_vain => due.max(went_at + wait.interval),
+            _ => due,
         }
     }
 
     fn hand_out(&mut self, batch: Batch, now: Instant) -> Next {
         self.went_at = Some(now);
-        self.rate.add(batch.builder.rows(), self.bounds.interval, now);
         Next::Batch(batch)
     }
 
     /// True, once, when the worker must look: a batch was opened, became full, or has enough events.
     pub fn take_news(&mut self) -> bool {
         std::mem::take(&mut self.news)
+    }
+
+    /// A batch fills.
+    pub fn fills(&self) -> bool {
+        self.filling.is_some()
     }
 
     /// No more events; what is there is still handed out.

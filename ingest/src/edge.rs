@@ -5,6 +5,7 @@ use crate::cors;
 use crate::cpu_bound::DecodeTurns;
 use crate::events;
 use crate::instruments::Instruments;
+use crate::pace::Pace;
 use crate::partition_worker::Partition;
 use crate::problem::{Kind, Problem};
 use bytes::Bytes;
@@ -31,6 +32,8 @@ pub struct Edge {
     pub decode_turns: DecodeTurns,
     /// By number.
     pub partitions: Vec<Arc<Partition>>,
+    /// When batches go.
+    pub pace: Arc<Pace>,
     /// The log.
     pub writer: Arc<dyn Writer>,
     /// Now.

@@ -185,6 +185,10 @@ fn no_place(reason: NoPlace) -> Problem {
 
 /// Waits until all of the request's batches are durable.
 async fn durable(edge: &Edge, tickets: Vec<Ticket>, deadline: Instant) -> Result<Vec<Receipt>, Problem> {
+    let (_waiting, all) = edge.pace.request_waits(Instant::now());
+    if all {
+        edge.partitions.iter().for_each(|partition| partition.look_again());
+    }
     let mut receipts = Vec::with_capacity(tickets.len());
     for mut ticket in tickets {
         let waiting = timeout_at(deadline, ticket.outcome.wait_for(Option::is_some)).await.map_err(|_| {

@@ -13,7 +13,6 @@
 //!   └──── problem: 4xx | 503 ◀── refused, failed, too late
 //! ```
 mod accept;
-mod arrival_rate;
 mod batching;
 mod body;
 mod budget;
@@ -26,6 +25,7 @@ mod edge;
 mod events;
 mod instruments;
 pub mod limits;
+mod pace;
 mod partition_worker;
 pub mod problem;
 mod readiness;
@@ -37,6 +37,7 @@ use crate::body::Bodies;
 use crate::cpu_bound::DecodeTurns;
 use crate::edge::Edge;
 use crate::instruments::Instruments;
+use crate::pace::Pace;
 use crate::partition_worker::{Partition, Worker};
 use crate::readiness::Readiness;
 pub use config::Config;
@@ -98,13 +99,15 @@ pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) -> R
     parts.writer.warm_up();
     let stall = (Duration::from_millis(config.append_timeout_ms) / 2).max(limits::STALL_TIME_MIN);
     let readiness = Arc::new(Readiness::begin(parts.report, parts.writer.partitions(), stall));
-    let (partitions, mut workers) = start_workers(&config, &parts.writer, &instruments, &readiness);
+    let pace = Arc::new(Pace::new(config.appends_per_s, parts.writer.partitions(), Instant::now()));
+    let (partitions, mut workers) = start_workers(&config, &parts.writer, &pace, &instruments, &readiness);
     let drain_timeout = Duration::from_millis(config.drain_timeout_ms);
     let edge = Arc::new(Edge {
         bodies: Bodies::new(&config),
         decode_turns: DecodeTurns::of_this_machine(),
         config,
         partitions: partitions.clone(),
+        pace,
         writer: parts.writer,
         clock: parts.clock,
         bounds: parts.bounds,
@@ -140,6 +143,7 @@ type Workers = JoinSet<Result<(), AppendError>>;
 fn start_workers(
     config: &Config,
     writer: &Arc<dyn Writer>,
+    pace: &Arc<Pace>,
     instruments: &Arc<Instruments>,
     readiness: &Arc<Readiness>,
 ) -> (Vec<Arc<Partition>>, Workers) {
@@ -147,7 +151,6 @@ fn start_workers(
         record_bytes_max: RECORD_BYTES_MAX,
         waiting_max: limits::BATCHES_WAITING_MAX,
         linger: Duration::from_millis(config.linger_ms),
-        interval: Duration::from_millis(config.append_interval_ms),
     };
     let partitions: Vec<_> = (0..writer.partitions()).map(|number| Arc::new(Partition::new(number, bounds))).collect();
     let mut workers = JoinSet::new();
@@ -155,6 +158,7 @@ fn start_workers(
         let worker = Worker {
             partition: partition.clone(),
             writer: writer.clone(),
+            pace: pace.clone(),
             instruments: instruments.clone(),
             readiness: readiness.clone(),
         };

@@ -9,6 +9,7 @@ use crate::batching::{BatchError, Batching, Bounds, Next, Offer, Ticket};
 use crate::cpu_bound::off_the_runtime;
 use crate::instruments::Instruments;
 use crate::limits::{EVENTS_PER_LOCK, INLINE_BYTES_MAX};
+use crate::pace::Pace;
 use crate::readiness::{Ended, Readiness};
 use event::batch::{Arrival, BatchBuilder};
 use event::codec;
@@ -141,6 +142,13 @@ impl Partition {
         Ok(*taken == until)
     }
 
+    /// The pace was changed: a batch that fills may go.
+    pub fn look_again(&self) {
+        if self.batching.lock().is_ok_and(|batching| batching.fills()) {
+            self.work.notify_one();
+        }
+    }
+
     /// No more events; the worker appends what is there and ends.
     pub fn close(&self) {
         if let Ok(mut batching) = self.batching.lock() {
@@ -185,6 +193,8 @@ pub struct Worker {
     pub partition: Arc<Partition>,
     /// The log.
     pub writer: Arc<dyn Writer>,
+    /// The node's.
+    pub pace: Arc<Pace>,
     /// Measures.
     pub instruments: Arc<Instruments>,
     /// Learns of failures.
@@ -206,12 +216,13 @@ impl Worker {
         let _abandon = AbandonOnDrop(&self.partition);
         loop {
             let next = match self.partition.batching.lock() {
-                Ok(mut batching) => batching.next(Instant::now()),
+                Ok(mut batching) => batching.next(Instant::now(), self.pace.wait()),
                 Err(_) => return Err(AppendError::Stopped("a panic left a batch half built".to_owned())),
             };
             match next {
                 Next::Batch(mut batch) => {
                     self.partition.room.notify_one();
+                    self.pace.went(batch.builder.rows(), Instant::now());
                     let outcome = self.append(&mut batch.builder).await;
                     let stopped = match &outcome {
                         Err(BatchError::Append(error @ AppendError::Stopped(_))) => Some(error.clone()),

@@ -68,7 +68,8 @@ mod watch;
 pub struct Config {
     /// Flush when this many rows are buffered.
     pub flush_rows: usize,
-    /// Flush when buffered batches take this much memory.
+    /// Flush when buffered batches take this much memory. Files are made of them while the next are read, so all that a
+    /// sink holds for its rows is about four times this.
     pub flush_bytes: usize,
     /// Flush when the oldest buffered row is this old. Positions without rows are committed after ten times this.
     pub flush_age_ms: u64,
@@ -76,7 +77,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { flush_rows: 1_000_000, flush_bytes: 128 << 20, flush_age_ms: 10_000 }
+        Config { flush_rows: 1_000_000, flush_bytes: 64 << 20, flush_age_ms: 10_000 }
     }
 }
 

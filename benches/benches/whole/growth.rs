@@ -35,7 +35,8 @@ fn row(table: &mut Table, step: &str, limit: &str, pairs: Vec<(f64, f64)>) {
 /// Ingest and sink with one partition and with many, at a rate that both keep.
 pub fn partitions(runs: u32, table: &mut Table) {
     let broker = Broker::start();
-    let load = Load { events_per_s: 100_000, batch: 100, connections: 8, seconds: 10 };
+    // More clients than there are requests under way: with few, each waiting for its answer, they are the bound.
+    let load = Load { events_per_s: 100_000, batch: 100, connections: 256, seconds: 10 };
     let mut pairs = (Vec::new(), Vec::new());
     for _ in 0..runs {
         let [one, many] = [1, PARTITIONS].map(|partitions| {

@@ -1,5 +1,4 @@
 use super::*;
-use crate::arrival_rate::RATE_INTERVALS;
 use std::borrow::Cow;
 
 const ARRIVAL: Arrival<'_> = Arrival { tenant: "default", source: "http", received_at: 0 };
@@ -16,7 +15,7 @@ fn event(custom_bytes: usize) -> ViewEvent<'static> {
 }
 
 fn batching(linger: Duration) -> Batching {
-    Batching::new(3, Bounds { record_bytes_max: 50_000, waiting_max: 2, linger, interval: Duration::ZERO })
+    Batching::new(3, Bounds { record_bytes_max: 50_000, waiting_max: 2, linger })
 }
 
 fn offered(batching: &mut Batching, bytes: usize, tickets: &mut Vec<Ticket>) -> Offer {
@@ -27,14 +26,14 @@ fn offered(batching: &mut Batching, bytes: usize, tickets: &mut Vec<Ticket>) -> 
 fn events_fill_one_batch_while_another_is_under_way() {
     let (mut batching, mut tickets) = (batching(Duration::ZERO), Vec::new());
     assert_eq!(offered(&mut batching, 10, &mut tickets), Offer::Taken);
-    let Next::Batch(under_way) = batching.next(Instant::now()) else { panic!("a batch goes at once") };
+    let Next::Batch(under_way) = batching.next(Instant::now(), Wait::default()) else { panic!("a batch goes at once") };
     for _ in 0..5 {
         assert_eq!(offered(&mut batching, 10, &mut tickets), Offer::Taken);
     }
-    let Next::Batch(next) = batching.next(Instant::now()) else { panic!("the next goes") };
+    let Next::Batch(next) = batching.next(Instant::now(), Wait::default()) else { panic!("the next goes") };
     assert_eq!((under_way.builder.rows(), next.builder.rows()), (1, 5));
     assert_eq!(tickets.iter().map(|ticket| ticket.count).collect::<Vec<_>>(), [1, 5]);
-    assert!(matches!(batching.next(Instant::now()), Next::Wait));
+    assert!(matches!(batching.next(Instant::now(), Wait::default()), Next::Wait));
 }
 
 #[test]
@@ -47,7 +46,7 @@ fn full_batches_wait_in_order_up_to_a_bound_and_room_comes_back() {
     }
     assert_eq!(tickets.len(), 3, "two that wait and one that fills");
     assert_eq!(tickets.iter().map(|ticket| ticket.count).sum::<usize>(), taken);
-    let Next::Batch(first) = batching.next(Instant::now()) else { panic!("a batch waits") };
+    let Next::Batch(first) = batching.next(Instant::now(), Wait::default()) else { panic!("a batch waits") };
     assert_eq!(first.builder.rows(), tickets[0].count);
     assert!(first.builder.encoded_bytes_max() <= 50_000);
     assert_eq!(offered(&mut batching, 9_000, &mut tickets), Offer::Taken);
@@ -67,12 +66,12 @@ fn an_event_over_the_limit_of_a_record_is_refused_and_its_neighbours_are_not() {
 fn a_lingering_batch_goes_when_its_time_is_over_or_it_is_full() {
     let (mut batching, mut tickets) = (batching(Duration::from_secs(60)), Vec::new());
     offered(&mut batching, 10, &mut tickets);
-    let Next::WaitUntil(due) = batching.next(Instant::now()) else { panic!("it lingers") };
+    let Next::WaitUntil(due) = batching.next(Instant::now(), Wait::default()) else { panic!("it lingers") };
     while batching.waiting.is_empty() {
         offered(&mut batching, 9_000, &mut tickets);
     }
-    assert!(matches!(batching.next(Instant::now()), Next::Batch(_)), "a full one does not wait");
-    assert!(matches!(batching.next(due + Duration::from_secs(60)), Next::Batch(_)));
+    assert!(matches!(batching.next(Instant::now(), Wait::default()), Next::Batch(_)), "a full one does not wait");
+    assert!(matches!(batching.next(due + Duration::from_secs(60), Wait::default()), Next::Batch(_)));
 }
 
 fn offered_some(batching: &mut Batching, events: usize) {
@@ -80,61 +79,57 @@ fn offered_some(batching: &mut Batching, events: usize) {
     (0..events).for_each(|_| assert_eq!(offered(batching, 10, &mut tickets), Offer::Taken));
 }
 
-const INTERVAL: Duration = Duration::from_millis(5);
+/// While the node's batches wait for each other.
+const PACED: Wait = Wait { interval: Duration::from_secs(5), let_go_at: None };
 
-/// A partition from which a batch of so many events goes each millisecond, for ten intervals; and when the last went.
-fn after(events: usize) -> (Batching, Instant) {
-    let mut batching = Batching::new(3, Bounds { interval: INTERVAL, ..batching(Duration::ZERO).bounds });
-    offered_some(&mut batching, events);
-    let mut now = Instant::now();
-    let end = now + INTERVAL * RATE_INTERVALS;
-    loop {
-        assert!(matches!(batching.next(now), Next::Batch(_)), "that many come is not known yet");
-        if now == end {
-            return (batching, end);
-        }
-        now += Duration::from_millis(1);
-        offered_some(&mut batching, events);
-    }
+/// A partition of which a batch has just gone, and when.
+fn gone() -> (Batching, Instant) {
+    let mut batching = batching(Duration::ZERO);
+    offered_some(&mut batching, 1);
+    let now = Instant::now();
+    assert!(matches!(batching.next(now, PACED), Next::Batch(_)), "the first has none before it");
+    (batching, now)
+}
+
+/// Before the interval is over, and after the next batch was opened.
+fn soon(last: Instant) -> Instant {
+    last + PACED.interval / 2
 }
 
 #[test]
-fn batches_of_a_busy_partition_keep_their_interval() {
-    // 13 a millisecond are 65 in five.
-    let (mut batching, last) = after(13);
+fn while_batches_wait_they_keep_their_interval() {
+    let (mut batching, last) = gone();
     offered_some(&mut batching, 1);
-    let soon = last + Duration::from_millis(1);
-    assert!(matches!(batching.next(soon), Next::WaitUntil(due) if due == last + INTERVAL));
-    let quiet = last + INTERVAL * RATE_INTERVALS;
-    assert!(matches!(batching.next(quiet), Next::Batch(_)));
-    offered_some(&mut batching, 1);
-    assert!(matches!(batching.next(quiet), Next::Batch(_)), "few events came: it is not busy any more");
+    let due = last + PACED.interval;
+    assert!(matches!(batching.next(soon(last), PACED), Next::WaitUntil(until) if until == due));
+    assert!(matches!(batching.next(due, PACED), Next::Batch(_)));
 }
 
 #[test]
-fn where_few_events_come_each_goes_at_once() {
-    let (mut batching, last) = after(12);
+fn while_none_waits_a_batch_goes_at_once() {
+    let (mut batching, last) = gone();
     offered_some(&mut batching, 1);
-    assert!(matches!(batching.next(last), Next::Batch(_)));
-}
-
-#[test]
-fn one_large_batch_does_not_make_a_partition_busy() {
-    let mut batching = Batching::new(3, Bounds { interval: INTERVAL, ..batching(Duration::ZERO).bounds });
-    let start = Instant::now();
-    for after_ms in [0, 1_000, 1_001] {
-        offered_some(&mut batching, if after_ms == 1_000 { 250 } else { 1 });
-        assert!(matches!(batching.next(start + Duration::from_millis(after_ms) + INTERVAL), Next::Batch(_)));
-    }
+    assert!(matches!(batching.next(soon(last), Wait::default()), Next::Batch(_)));
 }
 
 #[test]
 fn a_batch_with_enough_events_does_not_wait() {
-    let (mut batching, last) = after(EVENTS_ENOUGH);
+    let (mut batching, last) = gone();
     offered_some(&mut batching, EVENTS_ENOUGH - 1);
-    assert!(matches!(batching.next(last), Next::WaitUntil(_)));
+    assert!(matches!(batching.next(soon(last), PACED), Next::WaitUntil(_)));
     offered_some(&mut batching, 1);
-    assert!(matches!(batching.next(last), Next::Batch(_)));
+    assert!(matches!(batching.next(soon(last), PACED), Next::Batch(_)));
+}
+
+#[test]
+fn a_batch_that_was_open_when_all_were_let_go_does_not_wait_and_a_later_one_does() {
+    let (mut batching, last) = gone();
+    offered_some(&mut batching, 1);
+    let let_go = Wait { let_go_at: Some(Instant::now()), ..PACED };
+    assert!(matches!(batching.next(soon(last), let_go), Next::Batch(_)));
+    let later = Instant::now() + Duration::from_millis(1);
+    assert_eq!(batching.offer(ARRIVAL, &event(10), later, &mut Vec::new()), Offer::Taken);
+    assert!(matches!(batching.next(soon(last), let_go), Next::WaitUntil(_)));
 }
 
 #[test]
@@ -162,8 +157,8 @@ fn after_closing_what_is_there_is_handed_out_and_nothing_is_taken() {
     offered(&mut batching, 10, &mut tickets);
     batching.close();
     assert_eq!(offered(&mut batching, 10, &mut tickets), Offer::Closed);
-    assert!(matches!(batching.next(Instant::now()), Next::Batch(_)));
-    assert!(matches!(batching.next(Instant::now()), Next::Done));
+    assert!(matches!(batching.next(Instant::now(), Wait::default()), Next::Batch(_)));
+    assert!(matches!(batching.next(Instant::now(), Wait::default()), Next::Done));
 }
 
 #[test]

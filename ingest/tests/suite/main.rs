@@ -12,5 +12,6 @@ mod load;
 mod measured;
 mod measures;
 mod node;
+mod pace;
 mod posts;
 mod shutdown;
