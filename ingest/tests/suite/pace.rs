@@ -35,7 +35,7 @@ async fn on_a_busy_node_many_requests_share_a_record() {
 
 #[tokio::test]
 async fn a_client_that_waits_for_each_answer_is_not_held_up() {
-    const REQUESTS: u32 = 1_000;
+    const REQUESTS: u32 = 3_000;
     let node = Node::start(paced(), 1).await;
     let started = Instant::now();
     let mut client = node.client().await;
@@ -43,5 +43,5 @@ async fn a_client_that_waits_for_each_answer_is_not_held_up() {
         assert_eq!(client.post(event(number.into())).await.status, 200);
     }
     // Each would take 100 ms, if it waited for events that nobody else sends.
-    assert!(started.elapsed() < Duration::from_millis(100) * REQUESTS / 4, "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_millis(100) * REQUESTS / 10, "{:?}", started.elapsed());
 }
