@@ -19,6 +19,7 @@ use crate::limits;
 use crate::record::Record;
 use crate::schema;
 use arrow_array::RecordBatch;
+use compression::Payload;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -38,7 +39,7 @@ pub use encode::encode;
 pub mod header {
     /// `application/vnd.apache.arrow.stream`, `application/json` or `application/x-ndjson`.
     pub const CONTENT_TYPE: &str = "content-type";
-    /// `lz4` or `identity`; without it `identity`.
+    /// `lz4` (Arrow streams alone) or `identity`; without it `identity`.
     pub const CONTENT_ENCODING: &str = "content-encoding";
     /// Decimal `schema::SCHEMA_VERSION`.
     pub const SCHEMA_VERSION: &str = "playhead-schema-version";
@@ -126,7 +127,7 @@ impl DeadLetter {
 pub fn decode(record: &Record, place: Place<'_>, bounds: TimeBounds) -> Decoded {
     // Everything that a length or an offset in the bytes can do wrong is refused before Arrow sees them. This catches
     // what nobody thought of: a record must never stop its partition, and the next start would find it again.
-    // Nothing that is shared is touched inside, so nothing can be left half done.
+    // What is shared between threads (`remembered`) is made outside of its lock, and entered whole or not at all.
     let decoded = catch_unwind(AssertUnwindSafe(|| decode_checked(record, place, bounds)));
     let reason = match decoded {
         Ok(Ok(decoded)) => return decoded,
@@ -143,12 +144,18 @@ pub fn decode(record: &Record, place: Place<'_>, bounds: TimeBounds) -> Decoded 
 /// `Err`: the record as a whole is a dead letter.
 fn decode_checked(record: &Record, place: Place<'_>, bounds: TimeBounds) -> Result<Decoded, String> {
     check_checksum(record)?;
-    let payload = compression::payload(record)?;
-    if !is_arrow_stream(record, &payload) {
-        return foreign::decode(record, &payload, place, bounds);
+    let Payload { bytes, unfolded_bytes } = compression::payload(record)?;
+    if !is_arrow_stream(record, &bytes) {
+        if unfolded_bytes > 0 {
+            let encoding = header::CONTENT_ENCODING;
+            return Err(format!(
+                "{encoding} lz4 is for Arrow streams: send JSON as it is, or compressed by Kafka's producer"
+            ));
+        }
+        return foreign::decode(record, &bytes, place, bounds);
     }
     let version = number(record, header::SCHEMA_VERSION)?;
-    let (fields, batches) = ipc::read(&payload, version)?;
+    let (fields, batches) = ipc::read(&bytes, version, limits::DECODED_BYTES_MAX - unfolded_bytes)?;
     let batch = canonical::from_batches(&fields, batches)?;
     if let Some(rows) = number(record, header::ROWS)?
         && rows != batch.num_rows() as i64

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::sync::LazyLock;
 
 /// Rows of a shared column: most batches have fewer.
-pub(crate) const SHARED_ROWS: usize = 8_192;
+pub const SHARED_ROWS: usize = 8_192;
 /// The schema's types are a dozen.
 const TYPES_MAX: usize = 64;
 

@@ -26,7 +26,7 @@ impl<K: Hash + Eq, V> Remembered<K, V> {
         let value = Arc::new(make()?);
         let mut entries = self.lock();
         // Clients choose keys: when all places are taken, all are given up, and those that are in use come back.
-        if entries.len() >= self.entries_max {
+        if entries.len() >= self.entries_max && !entries.contains_key(key) {
             entries.clear();
         }
         entries.insert(key.to_owned(), value.clone());

@@ -7,7 +7,7 @@
 //! ```
 //! Batches clock themselves: while one is under way the next fills, and goes when the worker comes back. On a busy node
 //! it also waits for its turn, unless it has enough events ([`crate::pace`]).
-use crate::pace::Wait;
+use crate::pace::Pacing;
 use event::batch::{Arrival, BatchBuilder};
 use event::view_event::ViewEvent;
 use log::AppendError;
@@ -161,7 +161,7 @@ impl Batching {
     }
 
     /// What the worker does, now that nothing of this partition is under way.
-    pub fn next(&mut self, now: Instant, wait: Wait) -> Next {
+    pub fn next(&mut self, now: Instant, pacing: Pacing) -> Next {
         if let Some(batch) = self.waiting.pop_front() {
             return self.hand_out(batch, now);
         }
@@ -169,7 +169,7 @@ impl Batching {
             None if self.closed => Next::Done,
             None => Next::Wait,
             Some(batch) => {
-                let due = self.due(&batch, wait);
+                let due = self.due(&batch, pacing);
                 if due > now && !self.closed {
                     self.filling = Some(batch);
                     return Next::WaitUntil(due);
@@ -181,11 +181,11 @@ impl Batching {
     }
 
     /// When a batch that is not full goes.
-    fn due(&self, batch: &Batch, wait: Wait) -> Instant {
+    fn due(&self, batch: &Batch, pacing: Pacing) -> Instant {
         let due = batch.opened_at + self.bounds.linger;
-        let in_vain = wait.let_go_at.is_some_and(|let_go_at| batch.opened_at <= let_go_at);
+        let released = pacing.released_at.is_some_and(|released_at| batch.opened_at <= released_at);
         match self.went_at {
-            Some(went_at) if batch.builder.rows() < EVENTS_ENOUGH && !in_vain => due.max(went_at + wait.interval),
+            Some(went_at) if batch.builder.rows() < EVENTS_ENOUGH && !released => due.max(went_at + pacing.interval),
             _ => due,
         }
     }

@@ -33,7 +33,8 @@ pub struct Config {
     /// Wait at least this long for a batch to fill; 0: batches clock themselves.
     pub linger_ms: u64,
     /// Where this node would append twice as many records a second and more, their batches wait for more events, so that
-    /// it appends about so many; none waits over 100 ms, or for more than 256 events. 0: none ever waits.
+    /// it appends about so many; none waits over 100 ms or half of `append_timeout_ms`, or for more than 256 events. 0: none
+    /// ever waits.
     pub appends_per_s: u32,
     /// At shutdown: how long requests under way may take to be answered, before their connections are cut. At most
     /// 12 s, since the last appends come after it, and a node's stop has an end.

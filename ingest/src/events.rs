@@ -185,7 +185,7 @@ fn no_place(reason: NoPlace) -> Problem {
 
 /// Waits until all of the request's batches are durable.
 async fn durable(edge: &Edge, tickets: Vec<Ticket>, deadline: Instant) -> Result<Vec<Receipt>, Problem> {
-    let (_waiting, all) = edge.pace.request_waits(Instant::now());
+    let (_in_flight, all) = edge.pace.begin(Instant::now());
     if all {
         edge.partitions.iter().for_each(|partition| partition.look_again());
     }

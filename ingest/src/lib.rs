@@ -99,7 +99,10 @@ pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) -> R
     parts.writer.warm_up();
     let stall = (Duration::from_millis(config.append_timeout_ms) / 2).max(limits::STALL_TIME_MIN);
     let readiness = Arc::new(Readiness::begin(parts.report, parts.writer.partitions(), stall));
-    let pace = Arc::new(Pace::new(config.appends_per_s, parts.writer.partitions(), Instant::now()));
+    // Half of the time that requests have is left for the append.
+    let wait_max = Duration::from_millis(config.append_timeout_ms) / 2;
+    let pace = Pace::new(config.appends_per_s, parts.writer.partitions(), wait_max, Instant::now());
+    let pace = Arc::new(pace);
     let (partitions, mut workers) = start_workers(&config, &parts.writer, &pace, &instruments, &readiness);
     let drain_timeout = Duration::from_millis(config.drain_timeout_ms);
     let edge = Arc::new(Edge {

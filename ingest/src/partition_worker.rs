@@ -216,7 +216,7 @@ impl Worker {
         let _abandon = AbandonOnDrop(&self.partition);
         loop {
             let next = match self.partition.batching.lock() {
-                Ok(mut batching) => batching.next(Instant::now(), self.pace.wait()),
+                Ok(mut batching) => batching.next(Instant::now(), self.pace.pacing()),
                 Err(_) => return Err(AppendError::Stopped("a panic left a batch half built".to_owned())),
             };
             match next {
@@ -235,7 +235,7 @@ impl Worker {
                     }
                 }
                 Next::WaitUntil(due) => {
-                    // Woken by a full batch or a close; either way `next` decides.
+                    // Woken by enough events, a full batch, the pace or a close; either way `next` decides.
                     let _ = timeout_at(due, self.partition.work.notified()).await;
                 }
                 Next::Wait => self.partition.work.notified().await,

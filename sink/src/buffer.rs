@@ -8,7 +8,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{ArrowError, DataType};
 use arrow_select::concat::concat;
-use event::nulls::nulls;
+use event::nulls::{SHARED_ROWS, nulls};
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
@@ -70,12 +70,12 @@ fn is_null(array: &dyn Array) -> bool {
 }
 
 /// Bytes of memory that a batch takes: those of its values, not the capacity of its buffers, which for the columns of a
-/// decoded record may all be one allocation.
+/// decoded record may all be one allocation. Columns without values are shared, but in batches too large for that.
 fn memory(batch: &RecordBatch) -> Result<usize, ArrowError> {
     batch
         .columns()
         .iter()
-        .filter(|column| !is_null(column.as_ref()))
+        .filter(|column| batch.num_rows() > SHARED_ROWS || !is_null(column.as_ref()))
         .map(|column| Ok(ARRAY_BYTES + values(column)?))
         .sum()
 }

@@ -5,11 +5,13 @@
 use crate::date::Date;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, TimestampMicrosecondType};
-use arrow_array::{Array, BooleanArray, FixedSizeBinaryArray, RecordBatch, UInt32Array};
-use arrow_select::filter::filter_record_batch;
+use arrow_array::{Array, ArrayRef, BooleanArray, FixedSizeBinaryArray, RecordBatch, UInt32Array};
+use arrow_schema::ArrowError;
+use arrow_select::filter::{FilterBuilder, FilterPredicate};
 use event::clock::Micros;
 use event::codec::{DeadLetter, Decoded};
 use event::dedup::{Key, Window, tenant_hash};
+use event::nulls::nulls;
 use event::schema::Column;
 
 /// Rows of one record and one date.
@@ -139,10 +141,20 @@ fn by_date(
     let numbers = UInt32Array::from(rows);
     let split = |(day, time): (i64, Micros)| {
         let mask = BooleanArray::from(days.iter().map(|of_row| *of_row == Some(day)).collect::<Vec<bool>>());
-        let batch = filter_record_batch(batch, &mask).map_err(|error| error.to_string())?;
-        let numbers = arrow_select::filter::filter(&numbers, &mask).map_err(|error| error.to_string())?;
+        let predicate = FilterBuilder::new(&mask).optimize().build();
+        let batch = of_rows(batch, &predicate).map_err(|error| error.to_string())?;
+        let numbers = predicate.filter(&numbers).map_err(|error| error.to_string())?;
         let rows = numbers.as_primitive::<arrow_array::types::UInt32Type>().values().to_vec();
         Ok(Rows { date: dated(time)?, batch, rows })
     };
     distinct.into_iter().map(split).collect()
+}
+
+/// Some of a batch's rows; columns without values share their zeroes on.
+fn of_rows(batch: &RecordBatch, predicate: &FilterPredicate) -> Result<RecordBatch, ArrowError> {
+    let column = |column: &ArrayRef| match column.null_count() == column.len() {
+        true => Ok(nulls(column.data_type(), predicate.count())),
+        false => predicate.filter(column),
+    };
+    RecordBatch::try_new(batch.schema(), batch.columns().iter().map(column).collect::<Result<_, _>>()?)
 }

@@ -5,7 +5,7 @@
 //!            └─────┬───────┘  field    └────────────────┬────────────────────┘  └ nodes, buffers, body
 //!                BASE        └────────── column_bytes of each column in use ───────────┘
 //! ```
-//! Bodies count as if nothing could be compressed: Arrow falls back to the raw bytes with 8 bytes before them. Rows
+//! A record counts as if it could not be compressed: it is left as it is then. Rows
 //! cost the fixed width and one validity bit of each column in use; strings cost their bytes, in a dictionary only
 //! the first time. A property test holds the bound against the encoder.
 use crate::schema::{Column, Kind};
@@ -24,9 +24,9 @@ const FIELD_BYTES_MAX: usize = 72;
 const FIELD_DICTIONARY_BYTES_MAX: usize = 48;
 /// Length, count of nulls.
 const NODE_BYTES: usize = 16;
-/// Offset and length in the metadata; in the body 8 bytes before the raw bytes, up to 7 of padding, and one for the
-/// bits of validity that don't fill a byte.
-const BUFFER_BYTES_MAX: usize = 16 + 8 + 7 + 1;
+/// Offset and length in the metadata; in the body up to 7 bytes of padding, and one for the bits of validity that don't
+/// fill a byte.
+const BUFFER_BYTES_MAX: usize = 16 + 7 + 1;
 /// Strings have one offset more than values.
 const OFFSET_BYTES: usize = 4;
 

@@ -4,7 +4,8 @@
 //! in the flatbuffer first.
 use crate::schema::{COLUMNS, Column, Kind, SCHEMA_VERSION, TIME_ZONE};
 use arrow_ipc::convert::fb_to_schema;
-use arrow_schema::{DataType, Field, SchemaRef, TimeUnit};
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Names of UTC that other producers write.
@@ -51,12 +52,12 @@ pub(super) fn read(schema: arrow_ipc::Schema<'_>, version: Option<i64>) -> Resul
         check_type(field).map_err(|reason| format!("column {name}: {reason}"))?;
     }
     let schema = fb_to_schema(schema);
-    let mut places = [None; COLUMNS.len()];
-    for (place, field) in schema.fields().iter().enumerate() {
+    let fields = Fields::of(Arc::new(Schema::new(schema.fields().iter().map(|field| bare(field)).collect::<Vec<_>>())));
+    for (place, field) in fields.schema.fields().iter().enumerate() {
         let Some(column) = Column::by_name(field.name()) else {
             return Err(unknown_column(field.name(), version));
         };
-        if places[column.index()].replace(place).is_some() {
+        if fields.place(column) != Some(place) {
             return Err(format!("column {} is there twice", column.name()));
         }
         if !accepts(column.kind(), field.data_type()) {
@@ -64,10 +65,21 @@ pub(super) fn read(schema: arrow_ipc::Schema<'_>, version: Option<i64>) -> Resul
             return Err(format!("column {name} has type {actual}, expected {expected}"));
         }
     }
-    match Column::all().find(|column| !column.spec().nullable && places[column.index()].is_none()) {
+    match Column::all().find(|column| !column.spec().nullable && fields.place(*column).is_none()) {
         Some(missing) => Err(format!("required column {} is missing", missing.name())),
-        None => Ok(Fields { schema: Arc::new(schema), places }),
+        None => Ok(fields),
     }
+}
+
+/// A field without its metadata: nobody reads it, and a message of 16 KB that names one text many times makes megabytes
+/// of it.
+fn bare(field: &Field) -> Field {
+    let data_type = match field.data_type() {
+        DataType::Map(entries, sorted) => DataType::Map(Arc::new(bare(entries)), *sorted),
+        DataType::Struct(parts) => DataType::Struct(parts.iter().map(|part| bare(part)).collect()),
+        plain => plain.clone(),
+    };
+    field.clone().with_data_type(data_type).with_metadata(HashMap::new())
 }
 
 fn unknown_column(name: &str, version: Option<i64>) -> String {
@@ -137,5 +149,34 @@ fn is_string_pair(entries: &Field) -> bool {
     match entries.data_type() {
         DataType::Struct(pair) => pair.len() == 2 && pair.iter().all(|field| is_string(field.data_type())),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::canonical;
+    use arrow_ipc::convert::IpcSchemaEncoder;
+    use arrow_ipc::root_as_schema;
+    use arrow_ipc::writer::DictionaryTracker;
+
+    fn with_metadata(field: &Field) -> Field {
+        let data_type = match field.data_type() {
+            DataType::Map(entries, sorted) => DataType::Map(Arc::new(with_metadata(entries)), *sorted),
+            DataType::Struct(parts) => DataType::Struct(parts.iter().map(|part| with_metadata(part)).collect()),
+            plain => plain.clone(),
+        };
+        let metadata = HashMap::from([("key".to_owned(), "value".to_owned())]);
+        field.clone().with_data_type(data_type).with_metadata(metadata)
+    }
+
+    #[test]
+    fn metadata_is_dropped_wherever_it_stands() {
+        let fields: Vec<Field> = canonical().fields().iter().map(|field| with_metadata(field)).collect();
+        let schema = Schema::new(fields).with_metadata(HashMap::from([("key".to_owned(), "value".to_owned())]));
+        let mut dictionaries = DictionaryTracker::new(true);
+        let message = IpcSchemaEncoder::new().with_dictionary_tracker(&mut dictionaries).schema_to_fb(&schema);
+        let read = read(root_as_schema(message.finished_data()).unwrap(), None).unwrap();
+        assert_eq!(read.schema, canonical());
     }
 }

@@ -52,13 +52,19 @@ const VERIFIER: VerifierOptions = VerifierOptions {
 
 /// Schema messages that are remembered, with what they say: those of one producer are nearly all the same.
 const SCHEMAS_MAX: usize = 256;
-/// Longer ones are read each time. Ours have some 10 KB.
+/// Longer ones are read each time. Ours have some 10 KB. What is kept of one is less than twice that: a column is there
+/// once, and metadata is dropped (`fields::read`). 256 x 48 KB, with the message itself, are 12 MB.
 const REMEMBERED_BYTES_MAX: usize = 16 << 10;
 
 static SCHEMAS: LazyLock<Remembered<Vec<u8>, Fields>> = LazyLock::new(|| Remembered::new(SCHEMAS_MAX));
 
-/// Reads a whole stream; `version` is the schema version that the record's header claims.
-pub(super) fn read(payload: &Bytes, version: Option<i64>) -> Result<(Arc<Fields>, Vec<RecordBatch>), String> {
+/// Reads a whole stream; `version` is the schema version that the record's header claims, `budget` what its bodies may
+/// take when unfolded, bytes.
+pub(super) fn read(
+    payload: &Bytes,
+    version: Option<i64>,
+    budget: usize,
+) -> Result<(Arc<Fields>, Vec<RecordBatch>), String> {
     let mut stream = Stream { payload, at: 0 };
     let Some(metadata) = stream.metadata()? else { return Err("Arrow stream is empty".to_owned()) };
     let read = || {
@@ -72,7 +78,7 @@ pub(super) fn read(payload: &Bytes, version: Option<i64>) -> Result<(Arc<Fields>
         true => SCHEMAS.get_or_make(metadata, read)?,
         false => Arc::new(read()?),
     };
-    let mut reader = Reader::new(fields.schema.clone());
+    let mut reader = Reader::new(fields.schema.clone(), budget);
     while let Some(metadata) = stream.metadata()? {
         let message = message(metadata)?;
         reader.take(message, &stream.body(message)?)?;
@@ -147,8 +153,8 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(schema: SchemaRef) -> Self {
-        Reader { schema, dictionaries: HashMap::new(), batches: Vec::new(), left: limits::DECODED_BYTES_MAX }
+    fn new(schema: SchemaRef, budget: usize) -> Self {
+        Reader { schema, dictionaries: HashMap::new(), batches: Vec::new(), left: budget }
     }
 
     fn take(&mut self, message: Message<'_>, body: &Buffer) -> Result<(), String> {

@@ -296,7 +296,7 @@ fn arrows_own_reader_reads_what_is_in_the_frame() {
 }
 
 #[test]
-fn a_slice_of_a_batch_is_encoded_as_it_stands() {
+fn a_slice_of_a_batch_without_custom_keys_is_encoded_as_it_stands() {
     let events: Vec<_> = (0..40).map(|seed| if seed % 3 == 0 { minimal(seed) } else { heartbeat(seed) }).collect();
     let batch = batch_of(events.iter().cloned());
     for (start, rows) in [(0, 40), (1, 39), (13, 9), (39, 1)] {

@@ -229,12 +229,29 @@ fn in_a_frame(record: &Record, payload: &[u8]) -> Record {
 }
 
 #[test]
-fn a_frame_around_any_payload_is_taken_off() {
-    let json = r#"{"event_type":"play","content_id":"c","event_time":1795320000000,"session_id":"s"}"#;
-    let record = in_a_frame(&Record::default(), json.as_bytes());
-    assert_eq!(decode(&record).batch.num_rows(), 1);
+fn a_frame_around_a_stream_whose_bodies_are_compressed_too_is_taken_off() {
     let arrow = record_with_a_large_buffer();
     assert_eq!(decode(&in_a_frame(&arrow, &arrow.payload)).batch.num_rows(), 31);
+}
+
+#[test]
+fn a_frame_around_json_is_a_dead_letter_since_the_bytes_of_its_rows_could_not_be_kept() {
+    let json = r#"{"event_type":"play","content_id":"c","event_time":1795320000000,"session_id":"s"}"#;
+    let reason = reason(&in_a_frame(&Record::default(), json.as_bytes()));
+    assert!(reason.contains("content-encoding lz4 is for Arrow streams: send JSON as it is"), "{reason}");
+}
+
+#[test]
+fn frame_and_bodies_share_what_a_record_may_take() {
+    let rows = 31;
+    let urls = StringArray::from_iter_values((0..rows).map(|_| "u".repeat(limits::DECODED_BYTES_MAX / 60)));
+    let record = compressed(&with_column(rows, "resp_url", Arc::new(urls)), CompressionType::LZ4_FRAME);
+    let padding = limits::DECODED_BYTES_MAX / 2 - record.payload.len();
+    assert_eq!(decode(&record).batch.num_rows(), rows, "by themselves the bodies fit");
+    // Nothing may follow a stream, but what does is unfolded first.
+    let padded = [&record.payload[..], &vec![0; padding]].concat();
+    let reason = reason(&in_a_frame(&record, &padded));
+    assert!(reason.contains("more than 67108864 bytes when unfolded"), "{reason}");
 }
 
 #[test]

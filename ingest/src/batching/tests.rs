@@ -26,14 +26,16 @@ fn offered(batching: &mut Batching, bytes: usize, tickets: &mut Vec<Ticket>) -> 
 fn events_fill_one_batch_while_another_is_under_way() {
     let (mut batching, mut tickets) = (batching(Duration::ZERO), Vec::new());
     assert_eq!(offered(&mut batching, 10, &mut tickets), Offer::Taken);
-    let Next::Batch(under_way) = batching.next(Instant::now(), Wait::default()) else { panic!("a batch goes at once") };
+    let Next::Batch(under_way) = batching.next(Instant::now(), Pacing::default()) else {
+        panic!("a batch goes at once")
+    };
     for _ in 0..5 {
         assert_eq!(offered(&mut batching, 10, &mut tickets), Offer::Taken);
     }
-    let Next::Batch(next) = batching.next(Instant::now(), Wait::default()) else { panic!("the next goes") };
+    let Next::Batch(next) = batching.next(Instant::now(), Pacing::default()) else { panic!("the next goes") };
     assert_eq!((under_way.builder.rows(), next.builder.rows()), (1, 5));
     assert_eq!(tickets.iter().map(|ticket| ticket.count).collect::<Vec<_>>(), [1, 5]);
-    assert!(matches!(batching.next(Instant::now(), Wait::default()), Next::Wait));
+    assert!(matches!(batching.next(Instant::now(), Pacing::default()), Next::Wait));
 }
 
 #[test]
@@ -46,7 +48,7 @@ fn full_batches_wait_in_order_up_to_a_bound_and_room_comes_back() {
     }
     assert_eq!(tickets.len(), 3, "two that wait and one that fills");
     assert_eq!(tickets.iter().map(|ticket| ticket.count).sum::<usize>(), taken);
-    let Next::Batch(first) = batching.next(Instant::now(), Wait::default()) else { panic!("a batch waits") };
+    let Next::Batch(first) = batching.next(Instant::now(), Pacing::default()) else { panic!("a batch waits") };
     assert_eq!(first.builder.rows(), tickets[0].count);
     assert!(first.builder.encoded_bytes_max() <= 50_000);
     assert_eq!(offered(&mut batching, 9_000, &mut tickets), Offer::Taken);
@@ -66,12 +68,12 @@ fn an_event_over_the_limit_of_a_record_is_refused_and_its_neighbours_are_not() {
 fn a_lingering_batch_goes_when_its_time_is_over_or_it_is_full() {
     let (mut batching, mut tickets) = (batching(Duration::from_secs(60)), Vec::new());
     offered(&mut batching, 10, &mut tickets);
-    let Next::WaitUntil(due) = batching.next(Instant::now(), Wait::default()) else { panic!("it lingers") };
+    let Next::WaitUntil(due) = batching.next(Instant::now(), Pacing::default()) else { panic!("it lingers") };
     while batching.waiting.is_empty() {
         offered(&mut batching, 9_000, &mut tickets);
     }
-    assert!(matches!(batching.next(Instant::now(), Wait::default()), Next::Batch(_)), "a full one does not wait");
-    assert!(matches!(batching.next(due + Duration::from_secs(60), Wait::default()), Next::Batch(_)));
+    assert!(matches!(batching.next(Instant::now(), Pacing::default()), Next::Batch(_)), "a full one does not wait");
+    assert!(matches!(batching.next(due + Duration::from_secs(60), Pacing::default()), Next::Batch(_)));
 }
 
 fn offered_some(batching: &mut Batching, events: usize) {
@@ -80,7 +82,7 @@ fn offered_some(batching: &mut Batching, events: usize) {
 }
 
 /// While the node's batches wait for each other.
-const PACED: Wait = Wait { interval: Duration::from_secs(5), let_go_at: None };
+const PACED: Pacing = Pacing { interval: Duration::from_secs(5), released_at: None };
 
 /// A partition of which a batch has just gone, and when.
 fn gone() -> (Batching, Instant) {
@@ -109,7 +111,7 @@ fn while_batches_wait_they_keep_their_interval() {
 fn while_none_waits_a_batch_goes_at_once() {
     let (mut batching, last) = gone();
     offered_some(&mut batching, 1);
-    assert!(matches!(batching.next(soon(last), Wait::default()), Next::Batch(_)));
+    assert!(matches!(batching.next(soon(last), Pacing::default()), Next::Batch(_)));
 }
 
 #[test]
@@ -122,14 +124,14 @@ fn a_batch_with_enough_events_does_not_wait() {
 }
 
 #[test]
-fn a_batch_that_was_open_when_all_were_let_go_does_not_wait_and_a_later_one_does() {
+fn a_batch_that_was_open_when_all_were_released_does_not_wait_and_a_later_one_does() {
     let (mut batching, last) = gone();
     offered_some(&mut batching, 1);
-    let let_go = Wait { let_go_at: Some(Instant::now()), ..PACED };
-    assert!(matches!(batching.next(soon(last), let_go), Next::Batch(_)));
+    let released = Pacing { released_at: Some(Instant::now()), ..PACED };
+    assert!(matches!(batching.next(soon(last), released), Next::Batch(_)));
     let later = Instant::now() + Duration::from_millis(1);
     assert_eq!(batching.offer(ARRIVAL, &event(10), later, &mut Vec::new()), Offer::Taken);
-    assert!(matches!(batching.next(soon(last), let_go), Next::WaitUntil(_)));
+    assert!(matches!(batching.next(soon(last), released), Next::WaitUntil(_)));
 }
 
 #[test]
@@ -157,8 +159,8 @@ fn after_closing_what_is_there_is_handed_out_and_nothing_is_taken() {
     offered(&mut batching, 10, &mut tickets);
     batching.close();
     assert_eq!(offered(&mut batching, 10, &mut tickets), Offer::Closed);
-    assert!(matches!(batching.next(Instant::now(), Wait::default()), Next::Batch(_)));
-    assert!(matches!(batching.next(Instant::now(), Wait::default()), Next::Done));
+    assert!(matches!(batching.next(Instant::now(), Pacing::default()), Next::Batch(_)));
+    assert!(matches!(batching.next(Instant::now(), Pacing::default()), Next::Done));
 }
 
 #[test]
