@@ -1,5 +1,5 @@
-//! The load generator's bodies, and the least that parsing them takes: serde_json to plain Arrow builders, and nothing of what a product needs beside it
-//! (checks, identity, routing, unknown fields).
+//! The load generator's bodies, and the least that parsing them takes: serde_json to plain Arrow builders, and nothing of
+//! what a product needs beside it (checks, identity, routing, unknown fields).
 use arrow_array::builder::{Int64Builder, StringBuilder};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};

@@ -64,7 +64,7 @@ impl fmt::Display for Table {
             let (of_limit, _, _) = spread(pairs.iter().map(|pair| pair.0));
             let (ours, least, most) = spread(pairs.iter().map(|pair| pair.1));
             let (ratio, lowest, highest) = spread(pairs.iter().map(|pair| pair.0 / pair.1));
-            let goal = goal.map_or(String::new(), |goal| format!("{goal}: {}", met(ratio >= goal)));
+            let goal = goal.map_or(String::new(), |goal| format!("{goal:.2}: {}", met(ratio >= goal)));
             writeln!(
                 f,
                 "| {step} | {limit} | {unit} | {of_limit:.2} | {ours:.2} ({least:.2} to {most:.2}) | {ratio:.2} ({lowest:.2} to {highest:.2}) | {goal} |"
