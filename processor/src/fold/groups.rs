@@ -1,0 +1,198 @@
+//! The groups of one window: their keys, and an accumulator for each aggregate.
+use super::Bounds;
+use crate::rollup::{Evaluated, Plan};
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt32Array, new_null_array};
+use arrow_cast::cast;
+use arrow_schema::{DataType, SchemaRef};
+use arrow_select::concat::concat;
+use arrow_select::take::take;
+use datafusion::common::Result;
+use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
+use datafusion::physical_expr::GroupsAccumulatorAdapter;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
+use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
+use datafusion::physical_plan::aggregates::order::GroupOrdering;
+use std::sync::Arc;
+
+/// What stands in each text of the key of the groups that were put together; other types have null.
+const OTHER: &str = "(other)";
+
+/// What is kept of the groups when there are too many: so that it need not be done again at the next batch.
+const KEPT_PART: usize = 2;
+
+/// The keys of groups, numbered in the order they came.
+enum Keys {
+    /// Without a GROUP BY there is one group.
+    One,
+    Many(Box<dyn GroupValues>),
+}
+
+impl Keys {
+    fn new(schema: SchemaRef) -> Result<Keys> {
+        match schema.fields().is_empty() {
+            true => Ok(Keys::One),
+            false => Ok(Keys::Many(new_group_values(schema, &GroupOrdering::None)?)),
+        }
+    }
+
+    fn number(&mut self, keys: &[ArrayRef], rows: usize, numbers: &mut Vec<usize>) -> Result<()> {
+        match self {
+            Keys::One => {
+                numbers.clear();
+                numbers.resize(rows, 0);
+                Ok(())
+            }
+            Keys::Many(values) => values.intern(keys, numbers),
+        }
+    }
+
+    fn take_all(&mut self) -> Result<Vec<ArrayRef>> {
+        match self {
+            Keys::One => Ok(Vec::new()),
+            Keys::Many(values) => values.emit(EmitTo::All),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Keys::One => 0,
+            Keys::Many(values) => values.size(),
+        }
+    }
+}
+
+/// The groups of one window.
+pub(super) struct Groups {
+    plan: Arc<Plan>,
+    bounds: Bounds,
+    keys: Keys,
+    accumulators: Vec<Box<dyn GroupsAccumulator>>,
+    /// By group: events folded into it.
+    events: Vec<u64>,
+    grouped_as_other: u64,
+    numbers: Vec<usize>,
+}
+
+fn accumulator(function: &Arc<AggregateFunctionExpr>) -> Result<Box<dyn GroupsAccumulator>> {
+    if function.groups_accumulator_supported() {
+        return function.create_groups_accumulator();
+    }
+    let function = function.clone();
+    Ok(Box::new(GroupsAccumulatorAdapter::new(move || function.create_accumulator())))
+}
+
+fn accumulators(plan: &Plan) -> Result<Vec<Box<dyn GroupsAccumulator>>> {
+    plan.aggregates().iter().map(|aggregate| accumulator(&aggregate.function)).collect()
+}
+
+impl Groups {
+    pub(super) fn new(plan: Arc<Plan>, bounds: Bounds) -> Result<Groups> {
+        Ok(Groups {
+            keys: Keys::new(plan.key_schema())?,
+            accumulators: accumulators(&plan)?,
+            events: Vec::new(),
+            grouped_as_other: 0,
+            numbers: Vec::new(),
+            plan,
+            bounds,
+        })
+    }
+
+    /// Adds rows.
+    pub(super) fn add(&mut self, rows: &Evaluated) -> Result<()> {
+        self.keys.number(&rows.keys, rows.times.len(), &mut self.numbers)?;
+        for number in &self.numbers {
+            // Numbers are given in order, from 0.
+            if *number == self.events.len() {
+                self.events.push(0);
+            }
+            self.events[*number] += 1;
+        }
+        let groups = self.events.len();
+        for (at, accumulator) in self.accumulators.iter_mut().enumerate() {
+            accumulator.update_batch(&rows.arguments[at], &self.numbers, rows.filters[at].as_ref(), groups)?;
+        }
+        if groups > self.bounds.groups_max { self.group_as_other() } else { Ok(()) }
+    }
+
+    /// The rows that the SQL makes of the groups; they stay.
+    pub(super) fn rows(&mut self) -> Result<RecordBatch> {
+        let groups = self.events.len();
+        let all: Vec<usize> = (0..groups).collect();
+        let mut columns = self.keys.take_all()?;
+        self.keys = Keys::new(self.plan.key_schema())?;
+        self.keys.number(&columns, groups, &mut self.numbers)?;
+        let (shown, kept) = (accumulators(&self.plan)?, accumulators(&self.plan)?);
+        let given_away = std::mem::replace(&mut self.accumulators, kept);
+        for ((mut given_away, mut shown), kept) in given_away.into_iter().zip(shown).zip(&mut self.accumulators) {
+            let states = given_away.state(EmitTo::All)?;
+            shown.merge_batch(&states, &all, groups)?;
+            columns.push(shown.evaluate(EmitTo::All)?);
+            kept.merge_batch(&states, &all, groups)?;
+        }
+        self.plan.finish(columns, groups)
+    }
+
+    /// Puts the smallest groups together: those with the fewest events, until half of what is allowed is left.
+    fn group_as_other(&mut self) -> Result<()> {
+        let groups = self.events.len();
+        let keep = (self.bounds.groups_max / KEPT_PART).max(1);
+        let mut by_size: Vec<u32> = (0..groups as u32).collect();
+        // Of equal ones the older stay, so that the outcome depends on the events alone.
+        by_size.sort_by_key(|group| (std::cmp::Reverse(self.events[*group as usize]), *group));
+        let mut is_kept = vec![false; groups];
+        by_size[..keep].iter().for_each(|group| is_kept[*group as usize] = true);
+        let kept: UInt32Array = (0..groups as u32).filter(|group| is_kept[*group as usize]).collect();
+
+        let columns = self.keys.take_all()?;
+        let columns = columns.iter().map(|column| with_other(column, &kept)).collect::<Result<Vec<_>>>()?;
+        self.keys = Keys::new(self.plan.key_schema())?;
+        let mut numbers = Vec::new();
+        self.keys.number(&columns, kept.len() + 1, &mut numbers)?;
+        // The last is (other)'s, which may be among those that were kept.
+        let other = numbers[kept.len()];
+        let mut to = vec![other; groups];
+        kept.iter().flatten().zip(&numbers).for_each(|(group, number)| to[group as usize] = *number);
+
+        let left = kept.len().max(other + 1);
+        let mut events = vec![0; left];
+        to.iter().zip(&self.events).for_each(|(to, count)| events[*to] += count);
+        self.grouped_as_other += (groups - kept.len()) as u64;
+        self.events = events;
+        let fresh = accumulators(&self.plan)?;
+        for (mut accumulator, mut fresh) in std::mem::take(&mut self.accumulators).into_iter().zip(fresh) {
+            fresh.merge_batch(&accumulator.state(EmitTo::All)?, &to, left)?;
+            self.accumulators.push(fresh);
+        }
+        Ok(())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Events that were folded.
+    pub(super) fn events(&self) -> u64 {
+        self.events.iter().sum()
+    }
+
+    pub(super) fn grouped_as_other(&self) -> u64 {
+        self.grouped_as_other
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let accumulators: usize = self.accumulators.iter().map(|accumulator| accumulator.size()).sum();
+        self.keys.bytes() + accumulators + self.events.capacity() * size_of::<u64>()
+    }
+}
+
+/// The kept rows of a key's column, and one more for the others.
+fn with_other(column: &ArrayRef, kept: &UInt32Array) -> Result<ArrayRef> {
+    let kept = take(column, kept, None)?;
+    let is_text = matches!(column.data_type(), DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8);
+    let other = match is_text {
+        true => cast(&StringArray::from_iter_values([OTHER]), column.data_type())?,
+        false => new_null_array(column.data_type(), 1),
+    };
+    Ok(concat(&[kept.as_ref(), other.as_ref()])?)
+}

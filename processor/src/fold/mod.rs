@@ -1,0 +1,118 @@
+//! The open windows of a rollup: batches go in, rows come out when a window closes or when somebody looks.
+//!
+//! DataFusion's own accumulators are the state: a batch is added to them in place, whatever is open, so what it costs does
+//! not grow with what is held. They give their states away when asked; who looks merges these into new ones.
+mod groups;
+
+use crate::rollup::{Evaluated, Plan};
+use arrow_array::{RecordBatch, UInt32Array};
+use datafusion::common::Result;
+use groups::Groups;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How much may be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Groups of a window; of more the smallest are put together as `(other)`.
+    pub groups_max: usize,
+}
+
+/// Rows of one window.
+#[derive(Debug, Clone)]
+pub struct WindowRows {
+    /// Its start, µs.
+    pub start_us: i64,
+    /// The first moment after it, µs.
+    pub end_us: i64,
+    /// Events that were folded into it.
+    pub events: u64,
+    /// Groups that were put together as `(other)`.
+    pub grouped_as_other: u64,
+    /// What the SQL makes.
+    pub rows: RecordBatch,
+}
+
+/// A rollup's open windows.
+pub struct Fold {
+    plan: Arc<Plan>,
+    bounds: Bounds,
+    /// By start, µs.
+    open: BTreeMap<i64, Groups>,
+}
+
+impl Fold {
+    /// Without an open window.
+    pub fn new(plan: Arc<Plan>, bounds: Bounds) -> Self {
+        Fold { plan, bounds, open: BTreeMap::new() }
+    }
+
+    /// Adds the rows of which `is_open` says so of their window's start (µs), and opens windows as it needs to.
+    pub fn fold(&mut self, rows: &Evaluated, mut is_open: impl FnMut(i64) -> bool) -> Result<()> {
+        let windows = self.plan.windows;
+        for back in 0..windows.of_event() {
+            let starts: Vec<i64> = rows.times.iter().map(|time| windows.start(*time, back)).collect();
+            let Some(first) = starts.first() else { return Ok(()) };
+            // Nearly all batches are of one window.
+            if starts.iter().all(|start| start == first) {
+                if is_open(*first) {
+                    self.groups(*first)?.add(rows)?;
+                }
+                continue;
+            }
+            let mut of_windows: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+            starts.iter().enumerate().for_each(|(row, start)| of_windows.entry(*start).or_default().push(row as u32));
+            for (start, of_window) in of_windows.into_iter().filter(|(start, _)| is_open(*start)) {
+                self.groups(start)?.add(&rows.rows(&UInt32Array::from(of_window))?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn groups(&mut self, start: i64) -> Result<&mut Groups> {
+        use std::collections::btree_map::Entry;
+        Ok(match self.open.entry(start) {
+            Entry::Occupied(groups) => groups.into_mut(),
+            Entry::Vacant(place) => place.insert(Groups::new(self.plan.clone(), self.bounds)?),
+        })
+    }
+
+    /// The windows that end at or before the watermark, first to last; they are open no more.
+    pub fn close(&mut self, watermark_us: i64) -> Result<Vec<WindowRows>> {
+        let windows = self.plan.windows;
+        let mut closed = Vec::new();
+        while let Some(first) = self.open.first_entry()
+            && windows.end(*first.key()) <= watermark_us
+        {
+            let (start, mut groups) = first.remove_entry();
+            closed.push(look(&mut groups, start, windows.end(start))?);
+        }
+        Ok(closed)
+    }
+
+    /// The open windows as they are now, first to last; they stay open.
+    pub fn look(&mut self) -> Result<Vec<WindowRows>> {
+        let windows = self.plan.windows;
+        self.open.iter_mut().map(|(start, groups)| look(groups, *start, windows.end(*start))).collect()
+    }
+
+    /// How many windows are open.
+    pub fn windows(&self) -> usize {
+        self.open.len()
+    }
+
+    /// How many groups they hold.
+    pub fn held(&self) -> usize {
+        self.open.values().map(Groups::len).sum()
+    }
+
+    /// Memory that they take, bytes.
+    pub fn bytes(&self) -> usize {
+        self.open.values().map(Groups::bytes).sum()
+    }
+}
+
+fn look(groups: &mut Groups, start_us: i64, end_us: i64) -> Result<WindowRows> {
+    let (events, grouped_as_other) = (groups.events(), groups.grouped_as_other());
+    Ok(WindowRows { start_us, end_us, events, grouped_as_other, rows: groups.rows()? })
+}

@@ -1,0 +1,23 @@
+//! Every bound of the processor, each with its arithmetic.
+use std::time::Duration;
+
+/// Bytes of a rollup's SQL: a screen of text is 4 KB.
+pub const SQL_BYTES_MAX: usize = 16 << 10;
+
+/// Bytes of a rollup's name: it is the name of a folder, and part of a `txn` id.
+pub const NAME_BYTES_MAX: usize = 63;
+
+/// The shortest window.
+pub const WINDOW_MIN: Duration = Duration::from_secs(1);
+
+/// The longest window. A restart reads back one window and its lateness; a day is merged from its hours.
+pub const WINDOW_MAX: Duration = Duration::from_secs(3_600);
+
+/// Windows that an event is in: a window of an hour that slides by a minute.
+pub const WINDOWS_OF_EVENT_MAX: u32 = 60;
+
+/// The longest allowed lateness.
+pub const LATENESS_MAX: Duration = Duration::from_secs(3_600);
+
+/// Expressions of a rollup: its keys and aggregates together.
+pub const COLUMNS_MAX: usize = 64;

@@ -1,0 +1,13 @@
+//! What a rollup is: its definition, and the plan that its SQL is taken apart into.
+mod check;
+mod definition;
+mod evaluate;
+mod events;
+mod plan;
+mod steps;
+
+pub use check::Refused;
+pub use definition::{DEFAULTS, Definition};
+pub use evaluate::Evaluated;
+pub use events::Events;
+pub use plan::Plan;

@@ -1,0 +1,218 @@
+//! A rollup's SQL, taken apart: what is done below, in and above its aggregate.
+//!
+//! ```text
+//! events ─▶ below: filters, projections ─▶ keys, arguments ─▶ [ groups and accumulators: fold ] ─▶ above ─▶ rows
+//! ```
+//! Planned once, by DataFusion, over the canonical columns.
+use super::check::check;
+use super::steps::{Steps, physical, rows_of};
+use super::{Definition, Evaluated, Events, Refused, events};
+use crate::functions;
+use crate::limits::COLUMNS_MAX;
+use crate::windows::Windows;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::cast::as_boolean_array;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{LogicalPlan, TableScan};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregateBuilder};
+use datafusion::prelude::SessionContext;
+use event::schema::Column;
+use std::sync::Arc;
+
+/// The table that rollups are of.
+const EVENTS: &str = "events";
+
+/// Columns of a rollup's table that its SQL can't name.
+const OWN_COLUMNS: [&str; 5] = ["window_start", "window_end", "revision", "closed_at", "positions"];
+
+/// A rollup, ready to run.
+#[derive(Debug)]
+pub struct Plan {
+    /// How its time is cut.
+    pub windows: Windows,
+    /// Columns of events that are looked at, by their place in the canonical schema.
+    intake: Vec<usize>,
+    scan: SchemaRef,
+    below: Steps,
+    keys: Vec<Arc<dyn PhysicalExpr>>,
+    aggregates: Vec<Aggregate>,
+    /// Keys, then aggregates.
+    aggregated: SchemaRef,
+    above: Steps,
+    output: SchemaRef,
+    /// As DataFusion shows it.
+    shown: String,
+}
+
+/// One aggregate of the SQL.
+#[derive(Debug)]
+pub(crate) struct Aggregate {
+    pub(crate) function: Arc<AggregateFunctionExpr>,
+    filter: Option<Arc<dyn PhysicalExpr>>,
+}
+
+impl Plan {
+    /// Plans a definition, or says why it can't be kept.
+    pub async fn new(definition: &Definition) -> Result<Plan, Refused> {
+        let windows = definition.windows()?;
+        let context = SessionContext::new();
+        functions::all().into_iter().for_each(|function| context.register_udaf(function));
+        let table = Arc::new(EmptyTable::new(events::schema()));
+        let wrong = |error: DataFusionError| Refused::new("the SQL is wrong", error.strip_backtrace());
+        context.register_table(EVENTS, table).map_err(wrong)?;
+        let state = context.state();
+        let written = state.create_logical_plan(&definition.sql).await.map_err(wrong)?;
+        check(&written)?;
+        let optimized = state.optimize(&written).map_err(wrong)?;
+        let (above, node) = Steps::down(&optimized)?;
+        let LogicalPlan::Aggregate(aggregate) = node else { return Err(unexpected(node)) };
+        let (below, node) = Steps::down(&aggregate.input)?;
+        let LogicalPlan::TableScan(scan) = node else { return Err(unexpected(node)) };
+        let intake = columns_of(scan)?;
+
+        let input = aggregate.input.schema();
+        let keys =
+            aggregate.group_expr.iter().map(|key| physical(key, input)).collect::<Result<Vec<_>>>().map_err(wrong)?;
+        let lower = |expression| {
+            let (props, context) = (ExecutionProps::new(), PhysicalPlanningContext::default());
+            let lowered = LoweredAggregateBuilder::new(expression, input, input.as_arrow(), &props, &context).build();
+            lowered.map(|lowered| Aggregate { function: lowered.aggregate, filter: lowered.filter })
+        };
+        let aggregates = aggregate.aggr_expr.iter().map(lower).collect::<Result<Vec<_>>>().map_err(wrong)?;
+        let output = Arc::new(optimized.schema().as_arrow().clone());
+        check_output(&output)?;
+        Ok(Plan {
+            windows,
+            intake,
+            scan: Arc::new(scan.projected_schema.as_arrow().clone()),
+            below,
+            keys,
+            aggregates,
+            aggregated: Arc::new(aggregate.schema.as_arrow().clone()),
+            above,
+            output,
+            shown: optimized.display_indent().to_string(),
+        })
+    }
+
+    /// The columns that it makes.
+    pub fn output(&self) -> &SchemaRef {
+        &self.output
+    }
+
+    /// How DataFusion shows what is done, one step a line, the last one first.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// Names of the columns of events that it looks at.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        self.scan.fields().iter().map(|field| field.name().as_str())
+    }
+
+    pub(crate) fn aggregates(&self) -> &[Aggregate] {
+        &self.aggregates
+    }
+
+    /// Fields of the keys.
+    pub(crate) fn key_schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(self.aggregated.fields()[..self.keys.len()].to_vec()))
+    }
+
+    /// What a batch of events is to this rollup.
+    pub fn evaluate(&self, events: &Events) -> Result<Evaluated> {
+        let mut columns = self.intake.iter().map(|place| events.column(*place)).collect::<Result<Vec<_>>>()?;
+        columns.push(Arc::new(Int64Array::from(events.times().to_vec())));
+        let mut fields = self.scan.fields().to_vec();
+        fields.push(Arc::new(Field::new("event time, us", DataType::Int64, false)));
+        let batch = rows_of(Arc::new(Schema::new(fields)), columns, events.rows())?;
+        let batch = self.below.run(batch, self.scan.fields().len())?;
+        let rows = batch.num_rows();
+        let evaluated = |expression: &Arc<dyn PhysicalExpr>| expression.evaluate(&batch)?.into_array(rows);
+        let arguments = |aggregate: &Aggregate| aggregate.function.expressions().iter().map(evaluated).collect();
+        let filter = |aggregate: &Aggregate| match &aggregate.filter {
+            Some(filter) => Ok(Some(as_boolean_array(&evaluated(filter)?)?.clone())),
+            None => Ok(None),
+        };
+        let times = batch.column(batch.num_columns() - 1).as_primitive::<Int64Type>();
+        Ok(Evaluated {
+            times: times.values().to_vec(),
+            keys: self.keys.iter().map(evaluated).collect::<Result<_>>()?,
+            arguments: self.aggregates.iter().map(arguments).collect::<Result<_>>()?,
+            filters: self.aggregates.iter().map(filter).collect::<Result<_>>()?,
+        })
+    }
+
+    /// The rows of keys and aggregates.
+    pub(crate) fn finish(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+        let batch = rows_of(self.aggregated.clone(), columns, rows)?;
+        self.above.run(batch, self.aggregated.fields().len())
+    }
+}
+
+fn unexpected(node: &LogicalPlan) -> Refused {
+    Refused::new(
+        format!("the SQL is more than filters, one aggregate and expressions: {}", node.display()),
+        "a rollup is one select ... from events ... group by ...",
+    )
+}
+
+/// Columns that a scan takes, by their place in the canonical schema.
+fn columns_of(scan: &TableScan) -> Result<Vec<usize>, Refused> {
+    let taken = scan.projected_schema.fields().iter().map(|field| Column::by_name(field.name()).map(Column::index));
+    match taken.collect::<Option<Vec<_>>>() {
+        Some(taken) if scan.filters.is_empty() && scan.fetch.is_none() => Ok(taken),
+        _ => Err(Refused::new("the SQL reads more than the canonical columns of events", "select from events alone")),
+    }
+}
+
+fn check_output(output: &Schema) -> Result<(), Refused> {
+    if output.fields().len() > COLUMNS_MAX {
+        return Err(Refused::new(
+            format!("it makes {} columns", output.fields().len()),
+            format!("at most {COLUMNS_MAX}: make two rollups"),
+        ));
+    }
+    for field in output.fields() {
+        let name = field.name();
+        if OWN_COLUMNS.contains(&name.as_str()) {
+            return Err(Refused::new(
+                format!("a column is named {name}, and so is one that every rollup has"),
+                "give it another name with AS",
+            ));
+        }
+        let plain = |character: char| character.is_ascii_alphanumeric() || character == '_';
+        if name.is_empty() || !name.chars().all(plain) {
+            return Err(Refused::new(
+                format!("a column would be named {name}"),
+                "give it a name of letters, digits and underscores with AS",
+            ));
+        }
+        if !is_storable(field.data_type()) {
+            return Err(Refused::new(
+                format!("column {name} is of type {}, which tables can't hold", field.data_type()),
+                "cast it to a string, a number, a boolean or a time",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What Delta has a type for, and readers agree on.
+fn is_storable(data_type: &DataType) -> bool {
+    use DataType::{Binary, BinaryView, Boolean, Date32, Decimal128, Float32, Float64, Int8, Int16, Int32, Int64};
+    matches!(
+        data_type,
+        Binary | BinaryView | Boolean | Date32 | Decimal128(..) | Float32 | Float64 | Int8 | Int16 | Int32 | Int64
+    ) || matches!(
+        data_type,
+        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 | DataType::Timestamp(_, Some(_))
+    )
+}

@@ -1,0 +1,229 @@
+//! Up to when events are taken for complete. Pure: time is passed in.
+//!
+//! Of each partition the latest `min(event_time, received_at)` seen counts, less the allowed lateness: a player whose
+//! clock is ahead closes nothing. The watermark is the earliest of its partitions'. Partitions of which everything was
+//! read (their end was asked for just now) hold up nobody; when that is so of all, time itself closes windows. It never
+//! goes back, and never passes the processor's own clock by more than a bound, whatever records say.
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How far the watermark may be ahead of the processor's clock: what clocks of one network differ by, and more.
+const AHEAD_MAX: Duration = Duration::from_secs(10);
+
+/// A moment by both clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Wall clock, µs since 1970: it may jump.
+    pub wall_us: i64,
+    /// Monotonic clock, µs since any moment.
+    pub monotonic_us: i64,
+}
+
+/// What is known of a partition.
+#[derive(Debug, Clone, Copy, Default)]
+struct Partition {
+    /// The latest `min(event_time, received_at)` seen.
+    latest_us: Option<i64>,
+    /// Everything was read.
+    idle: bool,
+}
+
+/// The watermark of the partitions of one processor.
+#[derive(Debug, Clone)]
+pub struct Watermark {
+    lateness_us: i64,
+    partitions: BTreeMap<u32, Partition>,
+    /// The latest `received_at` seen, and when it was seen, by the monotonic clock.
+    received: Option<(i64, i64)>,
+    /// The watermark so far.
+    reached_us: i64,
+}
+
+impl Watermark {
+    /// Starts where an earlier one had come to; `i64::MIN` where there was none.
+    pub fn new(allowed_lateness: Duration, reached_us: i64) -> Self {
+        let lateness_us = i64::try_from(allowed_lateness.as_micros()).unwrap_or(i64::MAX);
+        Watermark { lateness_us, partitions: BTreeMap::new(), received: None, reached_us }
+    }
+
+    /// This partition is read from now on: it holds up the watermark until an event of it was seen, or its end.
+    pub fn assign(&mut self, partition: u32) {
+        self.partitions.insert(partition, Partition::default());
+    }
+
+    /// This partition is somebody else's.
+    pub fn revoke(&mut self, partition: u32) {
+        self.partitions.remove(&partition);
+    }
+
+    /// An event of an assigned partition was read.
+    pub fn observe(&mut self, partition: u32, event_time_us: i64, received_at_us: i64, now: Moment) {
+        let Some(state) = self.partitions.get_mut(&partition) else { return };
+        state.idle = false;
+        state.latest_us = state.latest_us.max(Some(event_time_us.min(received_at_us)));
+        if self.received.is_none_or(|(latest, _)| received_at_us > latest) {
+            self.received = Some((received_at_us, now.monotonic_us));
+        }
+    }
+
+    /// Everything of this partition was read, up to an end that was fetched just now.
+    pub fn idle(&mut self, partition: u32) {
+        if let Some(state) = self.partitions.get_mut(&partition) {
+            state.idle = true;
+        }
+    }
+
+    /// Where it stands now, µs: windows that end at or before are complete.
+    pub fn advance(&mut self, now: Moment) -> i64 {
+        let bound = now.wall_us.saturating_add(AHEAD_MAX.as_micros() as i64);
+        if let Some(candidate) = self.candidate(now) {
+            self.reached_us = self.reached_us.max(candidate.saturating_sub(self.lateness_us).min(bound));
+        }
+        self.reached_us
+    }
+
+    fn candidate(&self, now: Moment) -> Option<i64> {
+        if self.partitions.is_empty() {
+            return None;
+        }
+        let busy = || self.partitions.values().filter(|partition| !partition.idle);
+        if busy().next().is_some() {
+            // One without any event yet is unknown, and holds up all.
+            return busy().map(|partition| partition.latest_us).min().flatten();
+        }
+        let (received_us, seen_us) = self.received?;
+        Some(received_us.saturating_add(now.monotonic_us.saturating_sub(seen_us).max(0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LATENESS: Duration = Duration::from_secs(1);
+    const SECOND: i64 = 1_000_000;
+
+    fn at(seconds: i64) -> Moment {
+        Moment { wall_us: seconds * SECOND, monotonic_us: seconds * SECOND }
+    }
+
+    fn watermark(partitions: u32) -> Watermark {
+        let mut watermark = Watermark::new(LATENESS, i64::MIN);
+        (0..partitions).for_each(|partition| watermark.assign(partition));
+        watermark
+    }
+
+    #[test]
+    fn it_is_the_earliest_of_its_partitions_less_the_lateness() {
+        let mut watermark = watermark(2);
+        watermark.observe(0, 50 * SECOND, 50 * SECOND, at(60));
+        assert_eq!(watermark.advance(at(60)), i64::MIN, "nothing is known of the other partition");
+        watermark.observe(1, 40 * SECOND, 45 * SECOND, at(60));
+        assert_eq!(watermark.advance(at(60)), 39 * SECOND);
+    }
+
+    #[test]
+    fn a_player_whose_clock_is_ahead_closes_nothing() {
+        let mut watermark = watermark(1);
+        watermark.observe(0, 4_000 * SECOND, 50 * SECOND, at(50));
+        assert_eq!(watermark.advance(at(50)), 49 * SECOND);
+    }
+
+    #[test]
+    fn a_partition_of_which_all_was_read_holds_up_nobody_until_it_has_events_again() {
+        let mut watermark = watermark(2);
+        watermark.observe(0, 50 * SECOND, 50 * SECOND, at(60));
+        watermark.idle(1);
+        assert_eq!(watermark.advance(at(60)), 49 * SECOND);
+        watermark.observe(1, 20 * SECOND, 60 * SECOND, at(60));
+        watermark.observe(0, 70 * SECOND, 70 * SECOND, at(70));
+        assert_eq!(watermark.advance(at(70)), 49 * SECOND, "it waits, and does not go back");
+    }
+
+    #[test]
+    fn when_all_was_read_time_closes_windows_whatever_the_wall_clock_does() {
+        let mut watermark = watermark(1);
+        watermark.observe(0, 30 * SECOND, 50 * SECOND, at(50));
+        watermark.idle(0);
+        assert_eq!(watermark.advance(Moment { wall_us: 50 * SECOND, monotonic_us: 53 * SECOND }), 52 * SECOND);
+        let jumped = Moment { wall_us: 9_000 * SECOND, monotonic_us: 54 * SECOND };
+        assert_eq!(watermark.advance(jumped), 53 * SECOND);
+    }
+
+    #[test]
+    fn it_never_passes_the_clock_by_more_than_a_bound() {
+        let mut watermark = watermark(1);
+        watermark.observe(0, 9_000 * SECOND, 9_000 * SECOND, at(50));
+        assert_eq!(watermark.advance(at(50)), 60 * SECOND);
+    }
+
+    #[test]
+    fn without_partitions_it_stays() {
+        let mut watermark = Watermark::new(LATENESS, 7);
+        assert_eq!(watermark.advance(at(50)), 7);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Happens {
+        Event(u32, i64, i64),
+        Idle(u32),
+    }
+
+    fn happens() -> impl Strategy<Value = Happens> {
+        prop_oneof![
+            (0_u32..3, 0_i64..1_000, 0_i64..1_000)
+                .prop_map(|(partition, time, received)| Happens::Event(partition, time, received)),
+            (0_u32..3).prop_map(Happens::Idle),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_what_a_naive_reading_of_the_history_gives(history in proptest::collection::vec(happens(), 1..40)) {
+            let mut watermark = watermark(3);
+            let mut most = i64::MIN;
+            for (step, _) in history.iter().enumerate() {
+                let now = at(10_000 + step as i64);
+                match history[step] {
+                    Happens::Event(partition, time, received) => {
+                        watermark.observe(partition, time * SECOND, received * SECOND, now);
+                    }
+                    Happens::Idle(partition) => watermark.idle(partition),
+                }
+                most = most.max(naive(&history[..=step], step));
+                prop_assert_eq!(watermark.advance(now), most);
+            }
+        }
+    }
+
+    /// From the history alone: of each partition its last word, and its latest event.
+    fn naive(history: &[Happens], step: usize) -> i64 {
+        let of = |partition: u32| {
+            let idle = history.iter().rev().find_map(|happens| match happens {
+                Happens::Event(of, ..) if *of == partition => Some(false),
+                Happens::Idle(of) if *of == partition => Some(true),
+                _ => None,
+            });
+            let latest = history.iter().filter_map(|happens| match happens {
+                Happens::Event(of, time, received) if *of == partition => Some(time.min(received)),
+                _ => None,
+            });
+            (idle.unwrap_or(false), latest.max().copied())
+        };
+        let partitions = [0, 1, 2].map(of);
+        let busy: Vec<_> = partitions.iter().filter(|(idle, _)| !idle).collect();
+        let seconds = if busy.is_empty() {
+            let received = history.iter().enumerate().filter_map(|(at, happens)| match happens {
+                Happens::Event(_, _, received) => Some((*received, std::cmp::Reverse(at))),
+                Happens::Idle(_) => None,
+            });
+            received.max().map(|(received, std::cmp::Reverse(at))| received + (step - at) as i64)
+        } else if busy.iter().any(|(_, latest)| latest.is_none()) {
+            None
+        } else {
+            busy.iter().filter_map(|(_, latest)| *latest).min()
+        };
+        seconds.map_or(i64::MIN, |seconds| seconds * SECOND - SECOND)
+    }
+}
