@@ -7,7 +7,8 @@
 //!                                                        (fold)             by start      (close, look)
 //! ```
 //! Promise: what a window shows is what the same SQL gives over the same events in one batch: equal where aggregates are
-//! exact, within the stated error where they are sketches ([`functions`]).
+//! exact, up to rounding where they add floats, within the stated error where they are sketches ([`functions`]). A window
+//! of which the SQL filters every event out shows no row.
 //!
 //! - [`rollup`]: what is configured, and how SQL is checked and taken apart.
 //! - [`functions`]: the aggregates of our own, whose states merge and can be read by others.

@@ -19,5 +19,5 @@ pub const WINDOWS_OF_EVENT_MAX: u32 = 60;
 /// The longest allowed lateness.
 pub const LATENESS_MAX: Duration = Duration::from_secs(3_600);
 
-/// Expressions of a rollup: its keys and aggregates together.
+/// Keys and aggregates of a rollup, together.
 pub const COLUMNS_MAX: usize = 64;

@@ -38,64 +38,112 @@ impl Committed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watermark::{Moment, Watermark};
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};
+    use std::time::Duration;
 
-    /// A processor of one partition with tumbling windows of 10, that loses everything but what it committed.
-    #[derive(Default)]
+    const PARTITIONS: usize = 2;
+    const SECOND: i64 = 1_000_000;
+    /// Later than every event.
+    const NOW: Moment = Moment { wall_us: 10_000 * SECOND, monotonic_us: 0 };
+
+    /// An event's partition and offset.
+    type Place = (usize, u64);
+
+    /// A processor with tumbling windows of ten seconds, that loses everything but what it committed.
+    #[derive(Clone)]
     struct Model {
-        committed: Option<(Committed, u64)>,
-        /// Rows of closed windows: the offsets that they count.
-        closed: BTreeMap<i64, BTreeSet<u64>>,
-        late: BTreeSet<u64>,
+        watermark_us: i64,
+        positions: [u64; PARTITIONS],
+        safe: [u64; PARTITIONS],
+        /// Rows of closed windows, by their end: the events that they count.
+        closed: BTreeMap<i64, BTreeSet<Place>>,
+        late: BTreeSet<Place>,
+    }
+
+    /// From its start to when it is killed.
+    #[derive(Debug, Clone)]
+    struct Run {
+        lateness_s: u64,
+        /// Of which partition the next event is read, and whether it commits then.
+        steps: Vec<(usize, bool)>,
     }
 
     impl Model {
-        /// Reads `log` from the safe offset to `end`, commits at each of `commits`, and is killed.
-        fn run(&mut self, log: &[i64], end: usize, commits: &[usize]) {
-            let (begun, safe) = self.committed.unwrap_or((Committed { watermark_us: i64::MIN, position: 0 }, 0));
-            let mut open: BTreeMap<i64, BTreeSet<u64>> = BTreeMap::new();
-            let (mut now, mut watermark) = (begun, begun.watermark_us);
-            for (offset, time) in log.iter().enumerate().take(end).skip(safe as usize) {
-                let window_end = time.div_euclid(10) * 10 + 10;
-                match now.decide(offset as u64, window_end) {
-                    Event::Counted => {}
-                    Event::Late => drop(self.late.insert(offset as u64)),
-                    Event::Open => drop(open.entry(window_end).or_default().insert(offset as u64)),
+        fn run(&mut self, logs: &[Vec<i64>; PARTITIONS], run: &Run) {
+            let mut watermark = Watermark::new(Duration::from_secs(run.lateness_s), self.watermark_us);
+            let mut next = self.safe;
+            (0..PARTITIONS).for_each(|of| watermark.assign(of as u32, next[of], self.positions[of]));
+            let mut open: BTreeMap<i64, BTreeSet<Place>> = BTreeMap::new();
+            let mut late = self.late.clone();
+            for (partition, commits) in &run.steps {
+                let of = *partition;
+                if let Some(time_s) = logs[of].get(next[of] as usize) {
+                    let (offset, window_end) = (next[of], time_s.div_euclid(10) * 10 * SECOND + 10 * SECOND);
+                    let committed = Committed { watermark_us: self.watermark_us, position: self.positions[of] };
+                    match committed.decide(offset, window_end) {
+                        Event::Counted => {}
+                        Event::Late => drop(late.insert((of, offset))),
+                        Event::Open => drop(open.entry(window_end).or_default().insert((of, offset))),
+                    }
+                    watermark.observe(of as u32, time_s * SECOND, time_s * SECOND, NOW);
+                    next[of] += 1;
+                    watermark.read_to(of as u32, next[of]);
                 }
-                watermark = watermark.max(time - 5);
-                if commits.contains(&offset) {
-                    let still = open.split_off(&(watermark + 1));
-                    self.closed.extend(std::mem::replace(&mut open, still));
-                    let position = now.position.max(offset as u64 + 1);
-                    now = Committed { watermark_us: watermark, position };
-                    let safe = open.values().flatten().min().copied().unwrap_or(position);
-                    self.committed = Some((now, safe));
+                let reached = watermark.advance(NOW);
+                if *commits {
+                    let still = open.split_off(&(reached + 1));
+                    for (end, events) in std::mem::replace(&mut open, still) {
+                        assert!(self.closed.insert(end, events).is_none(), "a window came out twice");
+                    }
+                    (self.watermark_us, self.late) = (reached, late.clone());
+                    for (of, next) in next.iter().copied().enumerate() {
+                        self.positions[of] = self.positions[of].max(next);
+                        let held = open.values().flatten().filter(|(partition, _)| *partition == of);
+                        // What it has not read again yet may be of windows that are open.
+                        self.safe[of] = held.map(|(_, offset)| *offset).chain([next]).min().unwrap_or(next);
+                    }
                 }
             }
         }
     }
 
+    fn run() -> impl Strategy<Value = Run> {
+        let steps = proptest::collection::vec((0..PARTITIONS, proptest::bool::weighted(0.2)), 0..60);
+        (0_u64..20, steps).prop_map(|(lateness_s, steps)| Run { lateness_s, steps })
+    }
+
+    fn log() -> impl Strategy<Value = Vec<i64>> {
+        proptest::collection::vec(0_i64..200, 0..40)
+    }
+
     proptest! {
         #[test]
         fn wherever_it_is_killed_each_event_is_counted_once_or_is_late(
-            log in proptest::collection::vec(0_i64..200, 1..60),
-            runs in proptest::collection::vec((0_usize..60, proptest::collection::vec(0_usize..60, 0..6)), 0..8),
+            one in log(), other in log(), runs in proptest::collection::vec(run(), 0..8),
         ) {
-            let mut killed = Model::default();
-            for (end, commits) in &runs {
-                killed.run(&log, (*end).min(log.len()), commits);
-            }
-            // The last run reads all, and a last event closes every window.
-            let mut whole = log.clone();
-            whole.push(1_000);
-            killed.run(&whole, whole.len(), &[log.len()]);
-            let counted: Vec<u64> = killed.closed.values().flatten().copied().collect();
-            let distinct: BTreeSet<u64> = counted.iter().copied().collect();
+            let mut logs = [one, other];
+            let mut killed = Model {
+                watermark_us: i64::MIN,
+                positions: [0; PARTITIONS],
+                safe: [0; PARTITIONS],
+                closed: BTreeMap::new(),
+                late: BTreeSet::new(),
+            };
+            runs.iter().for_each(|run| killed.run(&logs, run));
+            let events: BTreeSet<Place> =
+                (0..PARTITIONS).flat_map(|of| (0..logs[of].len() as u64).map(move |offset| (of, offset))).collect();
+            // The last run reads all, and a last event of each partition closes every window.
+            logs.iter_mut().for_each(|log| log.push(1_000));
+            let steps = (0..PARTITIONS).flat_map(|of| vec![(of, false); logs[of].len()]).chain([(0, true)]).collect();
+            killed.run(&logs, &Run { lateness_s: 0, steps });
+            let counted: Vec<Place> = killed.closed.values().flatten().copied().collect();
+            let distinct: BTreeSet<Place> = counted.iter().copied().collect();
             prop_assert_eq!(counted.len(), distinct.len(), "an event is in two windows");
-            let all: BTreeSet<u64> = distinct.union(&killed.late).copied().collect();
-            prop_assert_eq!(all, (0..log.len() as u64).collect::<BTreeSet<_>>());
             prop_assert!(distinct.is_disjoint(&killed.late), "counted, and late as well");
+            let all: BTreeSet<Place> = distinct.union(&killed.late).copied().collect();
+            prop_assert_eq!(all, events);
         }
     }
 }

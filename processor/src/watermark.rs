@@ -1,14 +1,19 @@
 //! Up to when events are taken for complete. Pure: time is passed in.
 //!
 //! Of each partition the latest `min(event_time, received_at)` seen counts, less the allowed lateness: a player whose
-//! clock is ahead closes nothing. The watermark is the earliest of its partitions'. Partitions of which everything was
-//! read (their end was asked for just now) hold up nobody; when that is so of all, time itself closes windows. It never
-//! goes back, and never passes the processor's own clock by more than a bound, whatever records say.
+//! clock is ahead closes nothing. Neither counts beyond the processor's own clock and a bound: nor does a node whose clock
+//! is ahead. The watermark is the earliest of its partitions'. Partitions of which everything was read (their end was asked
+//! for just now) hold up nobody; when that is so of all, time itself closes windows. It never goes back.
+//!
+//! After a restart it stays where it was committed until every partition was read again up to the position that was
+//! committed with it: what lies below has been counted only as far as that watermark ([`crate::recovery`]).
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How far the watermark may be ahead of the processor's clock: what clocks of one network differ by, and more.
+/// How far a time may be ahead of the processor's clock: what clocks of one network differ by, and more.
 const AHEAD_MAX: Duration = Duration::from_secs(10);
+/// So long is a partition idle after its end was asked for: a broker that does not answer is not idle.
+const IDLE_MAX: Duration = Duration::from_secs(10);
 
 /// A moment by both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +29,10 @@ pub struct Moment {
 struct Partition {
     /// The latest `min(event_time, received_at)` seen.
     latest_us: Option<i64>,
-    /// Everything was read.
-    idle: bool,
+    /// When everything had been read, by the monotonic clock.
+    idle_since_us: Option<i64>,
+    /// Up to here it is read again.
+    read_again_to: Option<u64>,
 }
 
 /// The watermark of the partitions of one processor.
@@ -46,9 +53,11 @@ impl Watermark {
         Watermark { lateness_us, partitions: BTreeMap::new(), received: None, reached_us }
     }
 
-    /// This partition is read from now on: it holds up the watermark until an event of it was seen, or its end.
-    pub fn assign(&mut self, partition: u32) {
-        self.partitions.insert(partition, Partition::default());
+    /// This partition is read from now on, from `start`, and was committed up to `position`. It holds up the watermark
+    /// until it was read again up to there, and an event of it was seen, or its end.
+    pub fn assign(&mut self, partition: u32, start: u64, position: u64) {
+        let read_again_to = Some(position).filter(|position| start < *position);
+        self.partitions.insert(partition, Partition { read_again_to, ..Partition::default() });
     }
 
     /// This partition is somebody else's.
@@ -59,34 +68,42 @@ impl Watermark {
     /// An event of an assigned partition was read.
     pub fn observe(&mut self, partition: u32, event_time_us: i64, received_at_us: i64, now: Moment) {
         let Some(state) = self.partitions.get_mut(&partition) else { return };
-        state.idle = false;
+        let received_at_us = received_at_us.min(now.wall_us.saturating_add(AHEAD_MAX.as_micros() as i64));
+        state.idle_since_us = None;
         state.latest_us = state.latest_us.max(Some(event_time_us.min(received_at_us)));
         if self.received.is_none_or(|(latest, _)| received_at_us > latest) {
             self.received = Some((received_at_us, now.monotonic_us));
         }
     }
 
-    /// Everything of this partition was read, up to an end that was fetched just now.
-    pub fn idle(&mut self, partition: u32) {
+    /// All events of this partition below this offset were read.
+    pub fn read_to(&mut self, partition: u32, offset: u64) {
         if let Some(state) = self.partitions.get_mut(&partition) {
-            state.idle = true;
+            state.read_again_to = state.read_again_to.filter(|position| offset < *position);
+        }
+    }
+
+    /// Everything of this partition was read, up to an end that was fetched just now; to be said again as long as it holds.
+    pub fn idle(&mut self, partition: u32, now: Moment) {
+        if let Some(state) = self.partitions.get_mut(&partition) {
+            (state.idle_since_us, state.read_again_to) = (Some(now.monotonic_us), None);
         }
     }
 
     /// Where it stands now, µs: windows that end at or before are complete.
     pub fn advance(&mut self, now: Moment) -> i64 {
-        let bound = now.wall_us.saturating_add(AHEAD_MAX.as_micros() as i64);
         if let Some(candidate) = self.candidate(now) {
-            self.reached_us = self.reached_us.max(candidate.saturating_sub(self.lateness_us).min(bound));
+            self.reached_us = self.reached_us.max(candidate.saturating_sub(self.lateness_us));
         }
         self.reached_us
     }
 
     fn candidate(&self, now: Moment) -> Option<i64> {
-        if self.partitions.is_empty() {
+        if self.partitions.is_empty() || self.partitions.values().any(|partition| partition.read_again_to.is_some()) {
             return None;
         }
-        let busy = || self.partitions.values().filter(|partition| !partition.idle);
+        let is_idle = |since: i64| now.monotonic_us.saturating_sub(since) <= IDLE_MAX.as_micros() as i64;
+        let busy = || self.partitions.values().filter(|partition| !partition.idle_since_us.is_some_and(is_idle));
         if busy().next().is_some() {
             // One without any event yet is unknown, and holds up all.
             return busy().map(|partition| partition.latest_us).min().flatten();
@@ -110,7 +127,7 @@ mod tests {
 
     fn watermark(partitions: u32) -> Watermark {
         let mut watermark = Watermark::new(LATENESS, i64::MIN);
-        (0..partitions).for_each(|partition| watermark.assign(partition));
+        (0..partitions).for_each(|partition| watermark.assign(partition, 0, 0));
         watermark
     }
 
@@ -134,7 +151,7 @@ mod tests {
     fn a_partition_of_which_all_was_read_holds_up_nobody_until_it_has_events_again() {
         let mut watermark = watermark(2);
         watermark.observe(0, 50 * SECOND, 50 * SECOND, at(60));
-        watermark.idle(1);
+        watermark.idle(1, at(60));
         assert_eq!(watermark.advance(at(60)), 49 * SECOND);
         watermark.observe(1, 20 * SECOND, 60 * SECOND, at(60));
         watermark.observe(0, 70 * SECOND, 70 * SECOND, at(70));
@@ -145,17 +162,43 @@ mod tests {
     fn when_all_was_read_time_closes_windows_whatever_the_wall_clock_does() {
         let mut watermark = watermark(1);
         watermark.observe(0, 30 * SECOND, 50 * SECOND, at(50));
-        watermark.idle(0);
+        watermark.idle(0, at(50));
         assert_eq!(watermark.advance(Moment { wall_us: 50 * SECOND, monotonic_us: 53 * SECOND }), 52 * SECOND);
         let jumped = Moment { wall_us: 9_000 * SECOND, monotonic_us: 54 * SECOND };
         assert_eq!(watermark.advance(jumped), 53 * SECOND);
     }
 
     #[test]
-    fn it_never_passes_the_clock_by_more_than_a_bound() {
+    fn a_node_whose_clock_is_ahead_is_believed_up_to_a_bound_and_takes_no_lateness_away() {
         let mut watermark = watermark(1);
         watermark.observe(0, 9_000 * SECOND, 9_000 * SECOND, at(50));
-        assert_eq!(watermark.advance(at(50)), 60 * SECOND);
+        assert_eq!(watermark.advance(at(50)), 59 * SECOND);
+        assert_eq!(watermark.advance(at(1_000)), 59 * SECOND, "it is forgotten, not waited for");
+    }
+
+    #[test]
+    fn a_partition_whose_end_was_not_asked_for_lately_is_not_idle() {
+        let mut watermark = watermark(2);
+        watermark.observe(0, 50 * SECOND, 50 * SECOND, at(50));
+        watermark.observe(1, 40 * SECOND, 40 * SECOND, at(50));
+        watermark.idle(1, at(50));
+        watermark.observe(0, 70 * SECOND, 70 * SECOND, at(70));
+        assert_eq!(watermark.advance(at(70)), 39 * SECOND);
+        watermark.idle(1, at(70));
+        assert_eq!(watermark.advance(at(70)), 69 * SECOND);
+    }
+
+    #[test]
+    fn it_stays_until_each_partition_was_read_again_up_to_its_position() {
+        let mut watermark = Watermark::new(LATENESS, 7);
+        watermark.assign(0, 0, 3);
+        watermark.assign(1, 5, 5);
+        watermark.observe(0, 50 * SECOND, 50 * SECOND, at(50));
+        watermark.observe(1, 50 * SECOND, 50 * SECOND, at(50));
+        watermark.read_to(0, 2);
+        assert_eq!(watermark.advance(at(50)), 7);
+        watermark.read_to(0, 3);
+        assert_eq!(watermark.advance(at(50)), 49 * SECOND);
     }
 
     #[test]
@@ -189,7 +232,7 @@ mod tests {
                     Happens::Event(partition, time, received) => {
                         watermark.observe(partition, time * SECOND, received * SECOND, now);
                     }
-                    Happens::Idle(partition) => watermark.idle(partition),
+                    Happens::Idle(partition) => watermark.idle(partition, now),
                 }
                 most = most.max(naive(&history[..=step], step));
                 prop_assert_eq!(watermark.advance(now), most);
@@ -200,9 +243,9 @@ mod tests {
     /// From the history alone: of each partition its last word, and its latest event.
     fn naive(history: &[Happens], step: usize) -> i64 {
         let of = |partition: u32| {
-            let idle = history.iter().rev().find_map(|happens| match happens {
+            let idle = history.iter().enumerate().rev().find_map(|(at, happens)| match happens {
                 Happens::Event(of, ..) if *of == partition => Some(false),
-                Happens::Idle(of) if *of == partition => Some(true),
+                Happens::Idle(of) if *of == partition => Some(step - at <= 10),
                 _ => None,
             });
             let latest = history.iter().filter_map(|happens| match happens {

@@ -8,8 +8,6 @@ use arrow_select::concat::concat;
 use arrow_select::take::take;
 use datafusion::common::Result;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
-use datafusion::physical_expr::GroupsAccumulatorAdapter;
-use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 use std::sync::Arc;
@@ -20,7 +18,9 @@ const OTHER: &str = "(other)";
 /// What is kept of the groups when there are too many: so that it need not be done again at the next batch.
 const KEPT_PART: usize = 2;
 
-/// The keys of groups, numbered in the order they came.
+/// The keys of groups, numbered from 0. Two that come in one batch may be numbered in another order than they came
+/// (DataFusion sets keys aside whose hashes collide, and clients can choose such keys): what was numbered before keeps its
+/// number, and nothing else may be relied on.
 enum Keys {
     /// Without a GROUP BY there is one group.
     One,
@@ -53,6 +53,14 @@ impl Keys {
         }
     }
 
+    /// How many; without a GROUP BY the one, whether it has events or not.
+    fn len(&self) -> usize {
+        match self {
+            Keys::One => 1,
+            Keys::Many(values) => values.len(),
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Keys::One => 0,
@@ -70,19 +78,13 @@ pub(super) struct Groups {
     /// By group: events folded into it.
     events: Vec<u64>,
     grouped_as_other: u64,
+    /// The number of `(other)`.
+    other: Option<usize>,
     numbers: Vec<usize>,
 }
 
-fn accumulator(function: &Arc<AggregateFunctionExpr>) -> Result<Box<dyn GroupsAccumulator>> {
-    if function.groups_accumulator_supported() {
-        return function.create_groups_accumulator();
-    }
-    let function = function.clone();
-    Ok(Box::new(GroupsAccumulatorAdapter::new(move || function.create_accumulator())))
-}
-
 fn accumulators(plan: &Plan) -> Result<Vec<Box<dyn GroupsAccumulator>>> {
-    plan.aggregates().iter().map(|aggregate| accumulator(&aggregate.function)).collect()
+    plan.aggregates().iter().map(|aggregate| aggregate.function.create_groups_accumulator()).collect()
 }
 
 impl Groups {
@@ -92,6 +94,7 @@ impl Groups {
             accumulators: accumulators(&plan)?,
             events: Vec::new(),
             grouped_as_other: 0,
+            other: None,
             numbers: Vec::new(),
             plan,
             bounds,
@@ -101,13 +104,11 @@ impl Groups {
     /// Adds rows.
     pub(super) fn add(&mut self, rows: &Evaluated) -> Result<()> {
         self.keys.number(&rows.keys, rows.times.len(), &mut self.numbers)?;
-        for number in &self.numbers {
-            // Numbers are given in order, from 0.
-            if *number == self.events.len() {
-                self.events.push(0);
-            }
-            self.events[*number] += 1;
+        if rows.times.is_empty() {
+            return Ok(());
         }
+        self.events.resize(self.keys.len(), 0);
+        self.numbers.iter().for_each(|number| self.events[*number] += 1);
         let groups = self.events.len();
         for (at, accumulator) in self.accumulators.iter_mut().enumerate() {
             accumulator.update_batch(&rows.arguments[at], &self.numbers, rows.filters[at].as_ref(), groups)?;
@@ -118,19 +119,28 @@ impl Groups {
     /// The rows that the SQL makes of the groups; they stay.
     pub(super) fn rows(&mut self) -> Result<RecordBatch> {
         let groups = self.events.len();
-        let all: Vec<usize> = (0..groups).collect();
+        let as_shown: Vec<usize> = (0..groups).collect();
         let mut columns = self.keys.take_all()?;
         self.keys = Keys::new(self.plan.key_schema())?;
         self.keys.number(&columns, groups, &mut self.numbers)?;
+        self.renumber(groups);
         let (shown, kept) = (accumulators(&self.plan)?, accumulators(&self.plan)?);
         let given_away = std::mem::replace(&mut self.accumulators, kept);
         for ((mut given_away, mut shown), kept) in given_away.into_iter().zip(shown).zip(&mut self.accumulators) {
             let states = given_away.state(EmitTo::All)?;
-            shown.merge_batch(&states, &all, groups)?;
+            shown.merge_batch(&states, &as_shown, groups)?;
             columns.push(shown.evaluate(EmitTo::All)?);
-            kept.merge_batch(&states, &all, groups)?;
+            kept.merge_batch(&states, &self.numbers, groups)?;
         }
         self.plan.finish(columns, groups)
+    }
+
+    /// Counts go where their keys went.
+    fn renumber(&mut self, groups: usize) {
+        let mut events = vec![0; groups];
+        self.numbers.iter().zip(&self.events).for_each(|(number, count)| events[*number] = *count);
+        self.events = events;
+        self.other = self.other.map(|other| self.numbers[other]);
     }
 
     /// Puts the smallest groups together: those with the fewest events, until half of what is allowed is left.
@@ -154,10 +164,12 @@ impl Groups {
         let mut to = vec![other; groups];
         kept.iter().flatten().zip(&numbers).for_each(|(group, number)| to[group as usize] = *number);
 
-        let left = kept.len().max(other + 1);
+        let left = self.keys.len();
         let mut events = vec![0; left];
         to.iter().zip(&self.events).for_each(|(to, count)| events[*to] += count);
-        self.grouped_as_other += (groups - kept.len()) as u64;
+        let again = self.other.is_some_and(|other| !is_kept[other]);
+        self.grouped_as_other += (groups - kept.len() - usize::from(again)) as u64;
+        self.other = Some(other);
         self.events = events;
         let fresh = accumulators(&self.plan)?;
         for (mut accumulator, mut fresh) in std::mem::take(&mut self.accumulators).into_iter().zip(fresh) {

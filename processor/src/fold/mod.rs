@@ -81,12 +81,11 @@ impl Fold {
     pub fn close(&mut self, watermark_us: i64) -> Result<Vec<WindowRows>> {
         let windows = self.plan.windows;
         let mut closed = Vec::new();
-        while let Some(first) = self.open.first_entry()
-            && windows.end(*first.key()) <= watermark_us
-        {
-            let (start, mut groups) = first.remove_entry();
-            closed.push(look(&mut groups, start, windows.end(start))?);
+        // What fails leaves everything as it was: they are closed together or not at all.
+        for (start, groups) in self.open.iter_mut().take_while(|(start, _)| windows.end(**start) <= watermark_us) {
+            closed.push(look(groups, *start, windows.end(*start))?);
         }
+        self.open.retain(|start, _| windows.end(*start) > watermark_us);
         Ok(closed)
     }
 

@@ -1,8 +1,8 @@
 //! `approx_distinct(x)`: how many distinct values, by an HLL of Apache DataSketches.
 //!
 //! Values are hashed as its Java and C++ libraries hash them: strings and binaries by their bytes, whole numbers and
-//! times as 64-bit integers, floats as canonical doubles. So a state can be merged and read by Spark
-//! (`hll_sketch_estimate`), Druid, Trino and others. Empty strings are values here (there they are skipped).
+//! times as 64-bit integers, floats as canonical doubles. So a state can be read by whoever has these libraries, such as
+//! Spark (`hll_sketch_estimate`). Empty strings are values here (there they are skipped).
 use super::sketch::{Finish, OneSketch, Sketch, SketchAccumulator};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};

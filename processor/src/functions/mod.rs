@@ -3,7 +3,7 @@
 //! | function | error | state |
 //! |---|---|---|
 //! | `approx_distinct(x)` | 1.6 % (one standard deviation), exact below some hundred | an Apache DataSketches HLL of lg k = 12 |
-//! | `approx_percentile(x, p)` | 1/128 of the value, at most | a histogram with fixed boundaries ([`histogram`]) |
+//! | `approx_percentile(x, p)` | 1/128 of the value at most, from a thousandth to 2^51 | a histogram with fixed boundaries ([`histogram`]) |
 //!
 //! DataFusion's own are not used: their states changed between its versions, and old ones merge without an error, wrongly.
 mod distinct;

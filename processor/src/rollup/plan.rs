@@ -13,7 +13,7 @@ use crate::windows::Windows;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::cast::as_boolean_array;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::empty::EmptyTable;
@@ -23,7 +23,8 @@ use datafusion::logical_expr::{LogicalPlan, TableScan};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregateBuilder};
 use datafusion::prelude::SessionContext;
-use event::schema::Column;
+use event::schema::{Column, TIME_ZONE};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The table that rollups are of.
@@ -58,6 +59,45 @@ pub(crate) struct Aggregate {
     filter: Option<Arc<dyn PhysicalExpr>>,
 }
 
+impl Aggregate {
+    /// Whether its arguments are such that it can be kept for many groups.
+    fn check(&self) -> Result<(), Refused> {
+        let name = self.function.fun().name();
+        if !self.function.groups_accumulator_supported() {
+            return Err(Refused::new(
+                format!("{name} of these arguments is not kept for many groups at once"),
+                "aggregate one column of numbers, texts or times; of booleans bool_and or bool_or",
+            ));
+        }
+        let made = self.function.create_groups_accumulator();
+        made.map(|_| ()).map_err(|error| Refused::new(format!("{name} can't be kept"), error.strip_backtrace()))
+    }
+}
+
+/// Every field may be null: the key of the groups that are put together is, where it is no text.
+pub(super) fn nullable(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// There are not too many, and `(other)` can be told from every group.
+fn check_keys(keys: &[Arc<dyn PhysicalExpr>], input: &Schema, aggregates: usize) -> Result<(), Refused> {
+    if keys.len() + aggregates > COLUMNS_MAX {
+        return Err(Refused::new(
+            format!("it has {} keys and aggregates", keys.len() + aggregates),
+            format!("at most {COLUMNS_MAX}: make two rollups"),
+        ));
+    }
+    let has_text = keys.iter().any(|key| key.data_type(input).is_ok_and(|data_type| is_text(&data_type)));
+    if keys.is_empty() || has_text {
+        return Ok(());
+    }
+    Err(Refused::new(
+        "no column of its GROUP BY is a text, in which the smallest of too many groups could be named (other)",
+        "cast one to varchar, or add one",
+    ))
+}
+
 impl Plan {
     /// Plans a definition, or says why it can't be kept.
     pub async fn new(definition: &Definition) -> Result<Plan, Refused> {
@@ -86,7 +126,9 @@ impl Plan {
             lowered.map(|lowered| Aggregate { function: lowered.aggregate, filter: lowered.filter })
         };
         let aggregates = aggregate.aggr_expr.iter().map(lower).collect::<Result<Vec<_>>>().map_err(wrong)?;
-        let output = Arc::new(optimized.schema().as_arrow().clone());
+        aggregates.iter().try_for_each(Aggregate::check)?;
+        check_keys(&keys, input.as_arrow(), aggregates.len())?;
+        let output = nullable(optimized.schema().as_arrow());
         check_output(&output)?;
         Ok(Plan {
             windows,
@@ -95,7 +137,7 @@ impl Plan {
             below,
             keys,
             aggregates,
-            aggregated: Arc::new(aggregate.schema.as_arrow().clone()),
+            aggregated: nullable(aggregate.schema.as_arrow()),
             above,
             output,
             shown: optimized.display_indent().to_string(),
@@ -168,21 +210,23 @@ fn unexpected(node: &LogicalPlan) -> Refused {
 fn columns_of(scan: &TableScan) -> Result<Vec<usize>, Refused> {
     let taken = scan.projected_schema.fields().iter().map(|field| Column::by_name(field.name()).map(Column::index));
     match taken.collect::<Option<Vec<_>>>() {
-        Some(taken) if scan.filters.is_empty() && scan.fetch.is_none() => Ok(taken),
+        Some(taken) if scan.table_name.table() == EVENTS && scan.filters.is_empty() && scan.fetch.is_none() => {
+            Ok(taken)
+        }
         _ => Err(Refused::new("the SQL reads more than the canonical columns of events", "select from events alone")),
     }
 }
 
 fn check_output(output: &Schema) -> Result<(), Refused> {
-    if output.fields().len() > COLUMNS_MAX {
-        return Err(Refused::new(
-            format!("it makes {} columns", output.fields().len()),
-            format!("at most {COLUMNS_MAX}: make two rollups"),
-        ));
-    }
+    let mut names = HashSet::new();
     for field in output.fields() {
         let name = field.name();
-        if OWN_COLUMNS.contains(&name.as_str()) {
+        // Names of a table's columns differ by more than the case of their letters.
+        let lower = name.to_lowercase();
+        if !names.insert(lower.clone()) {
+            return Err(Refused::new(format!("two columns are named {name}"), "give one another name with AS"));
+        }
+        if OWN_COLUMNS.contains(&lower.as_str()) {
             return Err(Refused::new(
                 format!("a column is named {name}, and so is one that every rollup has"),
                 "give it another name with AS",
@@ -211,8 +255,10 @@ fn is_storable(data_type: &DataType) -> bool {
     matches!(
         data_type,
         Binary | BinaryView | Boolean | Date32 | Decimal128(..) | Float32 | Float64 | Int8 | Int16 | Int32 | Int64
-    ) || matches!(
-        data_type,
-        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 | DataType::Timestamp(_, Some(_))
-    )
+    ) || is_text(data_type)
+        || matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if zone.as_ref() == TIME_ZONE)
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8)
 }

@@ -1,5 +1,6 @@
 //! Filters and projections, one after the other, over batches.
 use super::Refused;
+use super::plan::nullable;
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
@@ -53,7 +54,7 @@ impl Steps {
                     let input = projection.input.schema();
                     let columns = projection.expr.iter().map(|expression| physical(expression, input));
                     let columns = columns.collect::<Result<_>>().map_err(unplannable)?;
-                    steps.push(Step::Project(columns, Arc::new(projection.schema.as_arrow().clone())));
+                    steps.push(Step::Project(columns, nullable(projection.schema.as_arrow())));
                     &projection.input
                 }
                 other => {

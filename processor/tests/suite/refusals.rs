@@ -27,6 +27,10 @@ async fn what_can_not_be_merged_is_refused_with_what_to_write_instead() {
         ("first_value(error_code)", "min or max"),
         ("sum(distinct rebuffer_ms)", "leave out distinct"),
         ("corr(width, height)", "use count, sum, min"),
+        ("approx_percentile(startup_ms, 95)", "a number from 0 to 1"),
+        ("approx_percentile(startup_ms, playback_rate)", "a number from 0 to 1"),
+        ("max(error_fatal)", "bool_or"),
+        ("count(cdn, country)", "aggregate one column"),
     ] {
         let said = refused(&format!("select cdn, {what} as x from events group by cdn")).await;
         assert!(said.contains(instead), "{what}: {said}");
@@ -53,6 +57,8 @@ async fn more_than_one_aggregate_over_events_is_refused_in_words() {
         ("select distinct cdn from events", "group by the columns"),
         ("select 1 as one", "select from events"),
         ("drop table events", "one select"),
+        ("select count(*) as n from generate_series(1, 10)", "select from events alone"),
+        ("select asn, count(*) as n from events group by asn", "cast one to varchar"),
     ] {
         let said = refused(sql).await;
         assert!(said.contains(instead), "{sql}: {said}");
@@ -74,6 +80,9 @@ async fn columns_that_a_table_can_not_have_are_refused() {
         ("count(*) as revision", "so is one that every rollup has"),
         ("max(custom['a']) as \"a b\"", "letters, digits and underscores"),
         ("make_array(count(*)) as list", "tables can't hold"),
+        ("count(*) as \"Revision\"", "so is one that every rollup has"),
+        ("count(*) as \"N\", sum(seq) as n", "two columns are named"),
+        ("max(arrow_cast(event_time, 'Timestamp(Second, None)')) as t", "tables can't hold"),
     ] {
         let said = refused(&format!("select {columns} from events")).await;
         assert!(said.contains(what), "{columns}: {said}");
