@@ -158,3 +158,27 @@ fn of_rows(batch: &RecordBatch, predicate: &FilterPredicate) -> Result<RecordBat
     };
     RecordBatch::try_new(batch.schema(), batch.columns().iter().map(column).collect::<Result<_, _>>()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::Int64Array;
+    use arrow_array::types::Int64Type;
+    use arrow_schema::DataType;
+    use std::sync::Arc;
+
+    #[test]
+    fn when_rows_are_dropped_columns_without_values_share_their_zeroes_on() {
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..4));
+        let batch = RecordBatch::try_from_iter_with_nullable([
+            ("numbers", numbers, false),
+            ("nothing", nulls(&DataType::Int64, 4), true),
+        ]);
+        let mask = BooleanArray::from(vec![true, false, true, true]);
+        let kept = of_rows(&batch.unwrap(), &FilterBuilder::new(&mask).optimize().build()).unwrap();
+        assert_eq!(kept.column(0).as_primitive::<Int64Type>().values(), &[0, 2, 3]);
+        let zeroes = |column: &ArrayRef| column.to_data().buffers()[0].as_ptr();
+        assert_eq!(kept.column(1).null_count(), 3);
+        assert_eq!(zeroes(kept.column(1)), zeroes(&nulls(&DataType::Int64, 3)));
+    }
+}
