@@ -3,7 +3,7 @@
 //! A client sends a third of the columns: were the others made for each record, their zeroes would be most of the memory
 //! of what waits for a flush, and making them most of a small record's decoding.
 use crate::remembered::Remembered;
-use arrow_array::{ArrayRef, new_null_array};
+use arrow_array::{Array, ArrayRef, new_null_array};
 use arrow_schema::DataType;
 use std::convert::Infallible;
 use std::sync::LazyLock;
@@ -15,6 +15,11 @@ const TYPES_MAX: usize = 64;
 
 /// Shared columns by type, at most some 130 KB each.
 static SHARED: LazyLock<Remembered<DataType, ArrayRef>> = LazyLock::new(|| Remembered::new(TYPES_MAX));
+
+/// Whether no row of an array has a value.
+pub fn is_null(array: &dyn Array) -> bool {
+    array.null_count() == array.len()
+}
 
 /// So many nulls of a type.
 pub fn nulls(data_type: &DataType, rows: usize) -> ArrayRef {
@@ -30,7 +35,6 @@ pub fn nulls(data_type: &DataType, rows: usize) -> ArrayRef {
 mod tests {
     use super::*;
     use crate::schema::Column;
-    use arrow_array::Array;
 
     #[test]
     fn a_column_of_nulls_has_its_type_and_its_rows_whether_it_is_shared_or_not() {

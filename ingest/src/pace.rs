@@ -6,15 +6,15 @@
 //! many partitions there are. That holds up to an interval of 100 ms, 100 partitions by default; more make more records.
 //!
 //! Clients that wait for an answer before they post again send nothing while batches wait. So batches also go when as
-//! many requests are in flight as ever were at once in the last seconds: nobody is left who could add to them. How many could is
-//! seen now and then, when batches wait to the end of an interval whoever is there.
+//! many requests are in flight as ever were at once in the last seconds: nobody is left who could add to them. How many
+//! could is seen now and then, when batches wait to the end of an interval whoever is there.
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// The longest that a record waits for the one before it, be there ever so many partitions.
-pub const INTERVAL_MAX: Duration = Duration::from_millis(100);
+const INTERVAL_MAX: Duration = Duration::from_millis(100);
 /// Rates are taken over this time at least, and over two intervals: batches come in bursts.
 const RATE_TIME: Duration = Duration::from_millis(50);
 /// Batches wait where a node would make so many times the records that it makes then.

@@ -8,7 +8,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{ArrowError, DataType};
 use arrow_select::concat::concat;
-use event::nulls::{SHARED_ROWS, nulls};
+use event::nulls::{SHARED_ROWS, is_null, nulls};
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
@@ -62,11 +62,6 @@ fn join(batches: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {
     };
     let columns = (0..schema.fields().len()).map(column).collect::<Result<_, _>>()?;
     RecordBatch::try_new(schema.clone(), columns)
-}
-
-/// A column without any value shares its zeroes.
-fn is_null(array: &dyn Array) -> bool {
-    array.null_count() == array.len()
 }
 
 /// Bytes of memory that a batch takes: those of its values, not the capacity of its buffers, which for the columns of a

@@ -11,7 +11,7 @@ use arrow_select::filter::{FilterBuilder, FilterPredicate};
 use event::clock::Micros;
 use event::codec::{DeadLetter, Decoded};
 use event::dedup::{Key, Window, tenant_hash};
-use event::nulls::nulls;
+use event::nulls::{is_null, nulls};
 use event::schema::Column;
 
 /// Rows of one record and one date.
@@ -152,7 +152,7 @@ fn by_date(
 
 /// Some of a batch's rows; columns without values share their zeroes on.
 fn of_rows(batch: &RecordBatch, predicate: &FilterPredicate) -> Result<RecordBatch, ArrowError> {
-    let column = |column: &ArrayRef| match column.null_count() == column.len() {
+    let column = |column: &ArrayRef| match is_null(column) {
         true => Ok(nulls(column.data_type(), predicate.count())),
         false => predicate.filter(column),
     };

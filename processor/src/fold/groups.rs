@@ -1,9 +1,9 @@
 //! The groups of one window: their keys, and an accumulator for each aggregate.
 use super::Bounds;
-use crate::rollup::{Evaluated, Plan};
+use crate::rollup::{Evaluated, Plan, is_text};
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt32Array, new_null_array};
 use arrow_cast::cast;
-use arrow_schema::{DataType, SchemaRef};
+use arrow_schema::SchemaRef;
 use arrow_select::concat::concat;
 use arrow_select::take::take;
 use datafusion::common::Result;
@@ -201,8 +201,7 @@ impl Groups {
 /// The kept rows of a key's column, and one more for the others.
 fn with_other(column: &ArrayRef, kept: &UInt32Array) -> Result<ArrayRef> {
     let kept = take(column, kept, None)?;
-    let is_text = matches!(column.data_type(), DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8);
-    let other = match is_text {
+    let other = match is_text(column.data_type()) {
         true => cast(&StringArray::from_iter_values([OTHER]), column.data_type())?,
         false => new_null_array(column.data_type(), 1),
     };

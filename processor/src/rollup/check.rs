@@ -6,10 +6,10 @@
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::{AggregateFunction, Expr};
 use datafusion::logical_expr::{LogicalPlan, Volatility};
-use std::fmt;
 
 /// Why a rollup can't be kept, and what to do instead.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {instead}")]
 pub struct Refused {
     /// What is wrong.
     pub what: String,
@@ -22,14 +22,6 @@ impl Refused {
         Refused { what: what.into(), instead: instead.into() }
     }
 }
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.what, self.instead)
-    }
-}
-
-impl std::error::Error for Refused {}
 
 /// Aggregates with a state of bounded size that merges, in whatever order.
 const MERGEABLE: [&str; 16] = [

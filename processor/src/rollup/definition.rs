@@ -40,9 +40,10 @@ impl Definition {
                 format!("take lower-case letters, digits and underscores, a letter first, {NAME_BYTES_MAX} at most"),
             ));
         }
+        let slide = self.slide.unwrap_or(self.window);
         let lengths = [
             ("window", self.window, WINDOW_MIN, WINDOW_MAX),
-            ("slide", self.slide.unwrap_or(self.window), WINDOW_MIN, self.window),
+            ("slide", slide, WINDOW_MIN, self.window),
             ("allowed_lateness", self.allowed_lateness, Duration::ZERO, LATENESS_MAX),
         ];
         for (what, length, least, most) in lengths {
@@ -57,7 +58,6 @@ impl Definition {
                 ));
             }
         }
-        let slide = self.slide.unwrap_or(self.window);
         if !self.window.as_micros().is_multiple_of(slide.as_micros()) || self.window > slide * WINDOWS_OF_EVENT_MAX {
             return Err(Refused::new(
                 "slide does not divide window, or more than 60 times",
@@ -96,11 +96,10 @@ fn from_text_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
     from_text(deserializer).map(Some)
 }
 
-/// Name, window and SQL of the rollups that everybody has, unless `rollup_defaults = false`.
-pub const DEFAULTS: [(&str, Duration, &str); 4] = [
+/// Name and SQL of the rollups that everybody has, unless `rollup_defaults = false`; their windows are a minute.
+const DEFAULTS: [(&str, &str); 4] = [
     (
         "audience",
-        Duration::from_secs(60),
         "select content_id, device_type, max(content_title) as content_title, count(*) as events, \
          count(*) filter (where event_type = 'play') as plays, \
          approx_distinct(session_id) as sessions, approx_distinct(viewer_id) as viewers \
@@ -108,7 +107,6 @@ pub const DEFAULTS: [(&str, Duration, &str); 4] = [
     ),
     (
         "quality",
-        Duration::from_secs(60),
         "select cdn, country, device_type, player_version, approx_distinct(session_id) as sessions, \
          count(*) filter (where event_type = 'play') as plays, \
          count(startup_ms) as startups, approx_percentile(startup_ms, 0.5) as startup_ms_p50, \
@@ -121,14 +119,12 @@ pub const DEFAULTS: [(&str, Duration, &str); 4] = [
     ),
     (
         "errors",
-        Duration::from_secs(60),
         "select error_code, cdn, device_type, player_version, count(*) as errors, \
          count(*) filter (where error_fatal) as fatal_errors, approx_distinct(session_id) as sessions \
          from events where event_type = 'error' group by error_code, cdn, device_type, player_version",
     ),
     (
         "ads",
-        Duration::from_secs(60),
         "select ad_id, ad_position, count(*) filter (where event_type = 'ad_start') as impressions, \
          count(*) filter (where event_type = 'ad_end') as completions, \
          count(*) filter (where event_type = 'ad_skip') as skips, \
@@ -142,9 +138,9 @@ pub const DEFAULTS: [(&str, Duration, &str); 4] = [
 impl Definition {
     /// The rollups that everybody has.
     pub fn defaults() -> Vec<Definition> {
-        let of = |(name, window, sql): (&str, Duration, &str)| Definition {
+        let of = |(name, sql): (&str, &str)| Definition {
             name: name.to_owned(),
-            window,
+            window: Duration::from_secs(60),
             slide: None,
             allowed_lateness: lateness_default(),
             sql: sql.to_owned(),

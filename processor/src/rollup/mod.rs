@@ -7,7 +7,8 @@ mod plan;
 mod steps;
 
 pub use check::Refused;
-pub use definition::{DEFAULTS, Definition};
+pub use definition::Definition;
 pub use evaluate::Evaluated;
 pub use events::Events;
 pub use plan::Plan;
+pub(crate) use plan::is_text;

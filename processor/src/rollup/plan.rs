@@ -259,6 +259,7 @@ fn is_storable(data_type: &DataType) -> bool {
         || matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if zone.as_ref() == TIME_ZONE)
 }
 
-fn is_text(data_type: &DataType) -> bool {
+/// What can name a group `(other)`.
+pub(crate) fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8)
 }
