@@ -1,13 +1,15 @@
 //! Partitions for which the log does not answer, while it does for others.
 use crate::group::{Group, Lost};
 use crate::harness::{Harness, Running, eventually};
+use sink::Timing;
 use std::sync::Arc;
 use std::time::Duration;
 
 fn harness() -> (Harness, Arc<Group>) {
     let mut harness = Harness::new(3);
     harness.config.flush_rows = 2;
-    harness.timing.answer = Duration::from_millis(20);
+    // Short, as most of these wait it out; long enough that a busy machine isn't taken for a log that hangs.
+    harness.timing.answer = Duration::from_millis(200);
     let group = Group::over(&harness);
     (harness, group)
 }
@@ -126,7 +128,7 @@ async fn partitions_that_all_do_not_answer_are_read_when_they_do() {
 
 #[tokio::test]
 async fn a_sink_that_stops_leaves_what_does_not_answer_to_the_next_start() {
-    let (harness, group) = harness();
+    let (mut harness, group) = harness();
     group.lose(1, Lost::Hangs);
     harness.produce(1, &[10]).await;
     let running = harness.start_on(group.clone());
@@ -135,6 +137,8 @@ async fn a_sink_that_stops_leaves_what_does_not_answer_to_the_next_start() {
     group.read_up_to(0, 1).await;
     running.stop().await;
     assert_eq!(harness.ids().await, [1]);
+    // What is slow now is the machine: a drain leaves what does not answer, however short that is.
+    harness.timing.answer = Timing::default().answer;
     harness.drain().await;
     assert_eq!(harness.ids().await, [1, 10]);
 }
