@@ -116,8 +116,8 @@ impl Groups {
         if groups > self.bounds.groups_max { self.group_as_other() } else { Ok(()) }
     }
 
-    /// The rows that the SQL makes of the groups; they stay.
-    pub(super) fn rows(&mut self) -> Result<RecordBatch> {
+    /// The rows that the SQL makes of the groups, which stay; how many values are null since their expression failed.
+    pub(super) fn rows(&mut self) -> Result<(RecordBatch, u64)> {
         let groups = self.events.len();
         let as_shown: Vec<usize> = (0..groups).collect();
         let mut columns = self.keys.take_all()?;

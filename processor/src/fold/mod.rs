@@ -29,6 +29,8 @@ pub struct WindowRows {
     pub events: u64,
     /// Groups that were put together as `(other)`.
     pub grouped_as_other: u64,
+    /// Values of the rows that are null since their expression failed on what was aggregated.
+    pub failed: u64,
     /// What the SQL makes.
     pub rows: RecordBatch,
 }
@@ -113,5 +115,6 @@ impl Fold {
 
 fn look(groups: &mut Groups, start_us: i64, end_us: i64) -> Result<WindowRows> {
     let (events, grouped_as_other) = (groups.events(), groups.grouped_as_other());
-    Ok(WindowRows { start_us, end_us, events, grouped_as_other, rows: groups.rows()? })
+    let (rows, failed) = groups.rows()?;
+    Ok(WindowRows { start_us, end_us, events, grouped_as_other, failed, rows })
 }

@@ -15,10 +15,12 @@ pub struct Evaluated {
     pub arguments: Vec<Vec<ArrayRef>>,
     /// By aggregate: its FILTER, where it has one.
     pub filters: Vec<Option<BooleanArray>>,
+    /// Values that are null since their expression failed on the row.
+    pub failed: u64,
 }
 
 impl Evaluated {
-    /// Some of the rows.
+    /// Some of the rows; `failed` stays with those that these are of.
     pub fn rows(&self, rows: &UInt32Array) -> Result<Evaluated> {
         let some = |array: &ArrayRef| Ok(take(array, rows, None)?);
         let all = |arrays: &Vec<ArrayRef>| arrays.iter().map(some).collect::<Result<Vec<_>>>();
@@ -31,6 +33,7 @@ impl Evaluated {
             keys: all(&self.keys)?,
             arguments: self.arguments.iter().map(all).collect::<Result<_>>()?,
             filters: self.filters.iter().map(filter).collect::<Result<_>>()?,
+            failed: 0,
         })
     }
 }

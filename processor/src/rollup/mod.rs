@@ -1,4 +1,5 @@
 //! What a rollup is: its definition, and the plan that its SQL is taken apart into.
+mod attempt;
 mod check;
 mod definition;
 mod evaluate;

@@ -4,6 +4,7 @@
 //! events ─▶ below: filters, projections ─▶ keys, arguments ─▶ [ groups and accumulators: fold ] ─▶ above ─▶ rows
 //! ```
 //! Planned once, by DataFusion, over the canonical columns.
+use super::attempt::evaluate;
 use super::check::check;
 use super::steps::{Steps, physical, rows_of};
 use super::{Definition, Evaluated, Events, Refused, events};
@@ -175,27 +176,27 @@ impl Plan {
         let mut fields = self.scan.fields().to_vec();
         fields.push(Arc::new(Field::new("event time, us", DataType::Int64, false)));
         let batch = rows_of(Arc::new(Schema::new(fields)), columns, events.rows())?;
-        let batch = self.below.run(batch, self.scan.fields().len())?;
-        let rows = batch.num_rows();
-        let evaluated = |expression: &Arc<dyn PhysicalExpr>| expression.evaluate(&batch)?.into_array(rows);
-        let arguments = |aggregate: &Aggregate| aggregate.function.expressions().iter().map(evaluated).collect();
-        let filter = |aggregate: &Aggregate| match &aggregate.filter {
-            Some(filter) => Ok(Some(as_boolean_array(&evaluated(filter)?)?.clone())),
-            None => Ok(None),
-        };
+        let mut failed = 0;
+        let batch = self.below.run(batch, self.scan.fields().len(), &mut failed)?;
+        let mut evaluated = |expression: &Arc<dyn PhysicalExpr>| evaluate(expression.as_ref(), &batch, &mut failed);
+        let keys = self.keys.iter().map(&mut evaluated).collect::<Result<_>>()?;
+        let (mut arguments, mut filters) = (Vec::new(), Vec::new());
+        for aggregate in &self.aggregates {
+            arguments.push(aggregate.function.expressions().iter().map(&mut evaluated).collect::<Result<_>>()?);
+            filters.push(match &aggregate.filter {
+                Some(filter) => Some(as_boolean_array(&evaluated(filter)?)?.clone()),
+                None => None,
+            });
+        }
         let times = batch.column(batch.num_columns() - 1).as_primitive::<Int64Type>();
-        Ok(Evaluated {
-            times: times.values().to_vec(),
-            keys: self.keys.iter().map(evaluated).collect::<Result<_>>()?,
-            arguments: self.aggregates.iter().map(arguments).collect::<Result<_>>()?,
-            filters: self.aggregates.iter().map(filter).collect::<Result<_>>()?,
-        })
+        Ok(Evaluated { times: times.values().to_vec(), keys, arguments, filters, failed })
     }
 
-    /// The rows of keys and aggregates.
-    pub(crate) fn finish(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    /// The rows of keys and aggregates; how many values are null since their expression failed.
+    pub(crate) fn finish(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<(RecordBatch, u64)> {
         let batch = rows_of(self.aggregated.clone(), columns, rows)?;
-        self.above.run(batch, self.aggregated.fields().len())
+        let mut failed = 0;
+        Ok((self.above.run(batch, self.aggregated.fields().len(), &mut failed)?, failed))
     }
 }
 

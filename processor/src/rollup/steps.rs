@@ -1,5 +1,6 @@
 //! Filters and projections, one after the other, over batches.
 use super::Refused;
+use super::attempt::evaluate;
 use super::plan::nullable;
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{Schema, SchemaRef};
@@ -65,17 +66,17 @@ impl Steps {
         }
     }
 
-    /// Runs them. `known` columns of the batch are the steps' own; those behind are handed on.
-    pub(super) fn run(&self, mut batch: RecordBatch, mut known: usize) -> Result<RecordBatch> {
+    /// Runs them. `known` columns of the batch are the steps' own; those behind are handed on. `failed` counts values.
+    pub(super) fn run(&self, mut batch: RecordBatch, mut known: usize, failed: &mut u64) -> Result<RecordBatch> {
         for step in &self.0 {
             batch = match step {
                 Step::Filter(predicate) => {
-                    let keep = predicate.evaluate(&batch)?.into_array(batch.num_rows())?;
+                    let keep = evaluate(predicate.as_ref(), &batch, failed)?;
                     filter_record_batch(&batch, as_boolean_array(&keep)?)?
                 }
                 Step::Project(columns, schema) => {
                     let rows = batch.num_rows();
-                    let made = columns.iter().map(|column| column.evaluate(&batch)?.into_array(rows));
+                    let made = columns.iter().map(|column| evaluate(column.as_ref(), &batch, failed));
                     let handed_on = batch.columns()[known..].iter().map(|column| Ok(column.clone()));
                     let columns: Vec<ArrayRef> = made.chain(handed_on).collect::<Result<_>>()?;
                     let before = batch.schema();

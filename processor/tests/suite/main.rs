@@ -2,5 +2,6 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 mod definitions;
 mod events;
+mod failures;
 mod folding;
 mod refusals;
