@@ -17,7 +17,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Events of a record under load: what fits into a megabyte is some 7,000.
 const RECORD_EVENTS: u32 = 2_000;

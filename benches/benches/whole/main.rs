@@ -30,7 +30,7 @@ mod up;
 use table::Table;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 type Step = fn(u32, &mut Table);
 

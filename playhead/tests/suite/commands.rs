@@ -126,3 +126,14 @@ fn completions_name_every_command() {
         }
     }
 }
+
+/// docs/decisions/0010-jemalloc.md: how the allocator is set is built in.
+#[test]
+fn memory_that_was_freed_goes_back_to_the_system_after_a_second() {
+    let mut command = node::program();
+    let output = node::output(command.arg("--version").env("_RJEM_MALLOC_CONF", "stats_print:true"));
+    let told = text(&output.stderr);
+    for setting in ["opt.background_thread: true", "opt.dirty_decay_ms: 1000", "opt.muzzy_decay_ms: 0"] {
+        assert!(told.contains(&format!("{setting} ")), "no {setting} in:\n{told}");
+    }
+}
