@@ -18,12 +18,13 @@
 //! - [`partition`]: a session's events and their retries meet in one partition.
 //! - [`batch`]: events to columns, with a bound of the record that they will make.
 //! - [`codec`]: a batch to a [`record`] and back; also records that others produced.
-//! - [`dedup`]: the window over the last N rows read, which any reader can make anew from the log.
+//! - [`dedup`]: the window over the last N rows read, which any reader can make anew from the log. [`date`]: of a row.
 //!
 //! Not here: where records are kept (`log`), who receives them (`ingest`), the tables (`lake`).
 pub mod batch;
 pub mod clock;
 pub mod codec;
+pub mod date;
 pub mod decode;
 pub mod dedup;
 pub mod identity;

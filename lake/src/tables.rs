@@ -75,9 +75,11 @@ fn table_type(kind: Kind) -> DataType {
     }
 }
 
+/// What every table of ours has: for a log of so many partitions.
+///
 /// Never `delta.setTransactionRetentionDuration` (positions of idle partitions would expire), never
 /// `delta.appendOnly` (merging removes files).
-fn properties(partitions: u32) -> BTreeMap<String, String> {
+pub fn properties(partitions: u32) -> BTreeMap<String, String> {
     let properties = [
         (PARTITIONS, partitions.to_string()),
         (SCHEMA, SCHEMA_VERSION.to_string()),

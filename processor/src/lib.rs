@@ -1,26 +1,142 @@
-//! Rollups: SQL over events, kept window by window as the log is read.
+//! Rollups: SQL over events, kept window by window as the log is read, and written to the lake when a window closes.
 //!
 //! ```text
 //!  [[rollup]] ─▶ Definition ─▶ Plan: what is done below, in and above the one aggregate
 //!                                │
-//!  batch of events ─▶ below: filters, projections ─▶ keys and arguments ─▶ open windows ─▶ above ─▶ rows
-//!                                                        (fold)             by start      (close, look)
+//!  log ─▶ decode, dedup ─▶ below: filters, projections ─▶ keys and arguments ─▶ open windows ─▶ above ─▶ rows
+//!           (reading)                                        (fold, kept)          by start      (close, look)
+//!                                                                                                   │
+//!  lake: rollups/NAME ◀── one commit: rows, W, and for each partition P, S, D ◀── run ◀─────────────┘
 //! ```
 //! Promise: what a window shows is what the same SQL gives over the same events in one batch: equal where aggregates are
 //! exact, up to rounding where they add floats, within the stated error where they are sketches ([`functions`]). A window
-//! of which the SQL filters every event out shows no row.
+//! of which the SQL filters every event out shows no row. A window's rows are committed once, whatever stops the process:
+//! the log is the state, and the table says from where on to read it again.
 //!
 //! - [`rollup`]: what is configured, and how SQL is checked and taken apart.
 //! - [`functions`]: the aggregates of our own, whose states merge and can be read by others.
 //! - [`fold`]: the open windows of a rollup.
 //! - [`windows`]: which windows an event is in. [`watermark`]: when they close. [`recovery`]: what was counted already.
+//! - `run`: the loop; `kept`: one rollup in it; `table`: where its rows go.
 //!
 //! DataFusion parses, plans, evaluates expressions and keeps the accumulators; what it has no notion of is a window that
-//! stays open between batches. Not here: where batches come from, and where rows go.
+//! stays open between batches.
+//!
+//! Not yet: events that come after their window was closed are counted, and not corrected; windows are of all partitions,
+//! so one process reads them all.
 pub mod fold;
 pub mod functions;
+mod kept;
 pub mod limits;
+mod reading;
 pub mod recovery;
 pub mod rollup;
+mod run;
+mod table;
+mod telemetry;
 pub mod watermark;
 pub mod windows;
+
+use event::clock::Clock;
+use event::decode::TimeBounds;
+use lake::location::Location;
+use log::Log;
+use rollup::{Definition, Refused};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// What is kept.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The rollups; each has its own table.
+    pub rollups: Vec<Definition>,
+    /// Groups of a window at most; of more the smallest are put together as `(other)`.
+    pub groups_max: usize,
+}
+
+/// Where the tables are.
+#[derive(Debug, Clone)]
+pub struct Lake {
+    /// Folder of the rollups' tables; each is named as its rollup.
+    pub rollups: Location,
+}
+
+/// What a processor reports before it has tables and partitions.
+pub const STARTING: &str = "starting";
+
+/// Tells the node whether this role is ready: `Err` says in words why not.
+pub type Report = Arc<dyn Fn(Result<(), String>) + Send + Sync>;
+
+/// Everything a processor is given.
+pub struct Parts {
+    /// The log it reads.
+    pub log: Arc<dyn Log>,
+    /// The tables it writes.
+    pub lake: Lake,
+    /// Rows of the dedup window, a partition: as many as the sink's, or the two count different events.
+    pub dedup_rows: usize,
+    /// Bounds for JSON records that others produced, as the sink has them.
+    pub bounds: TimeBounds,
+    /// Now.
+    pub clock: Arc<dyn Clock>,
+    /// Readiness.
+    pub report: Report,
+}
+
+/// Times that nobody needs to set.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// How often ends of the log are asked for, and complete windows closed.
+    pub tick: Duration,
+    /// Positions are committed so often, where no window closes.
+    pub commit: Duration,
+    /// After log or lake did not answer.
+    pub retry: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Timing { tick: Duration::from_secs(1), commit: Duration::from_secs(30), retry: Duration::from_secs(1) }
+    }
+}
+
+/// Why a processor stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A rollup can't be kept.
+    #[error("rollup {rollup}: {reason}")]
+    Refused {
+        /// Its name.
+        rollup: String,
+        /// Why, and what to write instead.
+        reason: Refused,
+    },
+    /// A rollup's table can't be used.
+    #[error(transparent)]
+    Lake(#[from] lake::table::Error),
+    /// The log can't be read.
+    #[error(transparent)]
+    Log(#[from] log::ReadError),
+    /// Evaluating or aggregating failed, for whatever events.
+    #[error("a rollup can't be computed: {0}")]
+    Computing(#[from] datafusion::common::DataFusionError),
+    /// An invariant of the processor itself is broken (a bug): nothing of what was under way was committed.
+    #[error("processor is broken: {0}")]
+    Broken(String),
+}
+
+/// Runs until `shutdown`, then returns at once: what is not committed is read again at the next start. Dropping the future
+/// at any point is as safe.
+///
+/// Returns an error when a rollup or its table can't be used or the log is corrupt: the process must stop. Trouble that
+/// passes is waited out, unready. A log that is not the one that the tables were counted from stops the reading, in
+/// words, unready, until the next start.
+pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) -> Result<(), Error> {
+    run_with(config, parts, Timing::default(), shutdown).await
+}
+
+/// The same with other times: for tests, which can't wait for the next tick.
+pub async fn run_with(config: Config, parts: Parts, timing: Timing, shutdown: CancellationToken) -> Result<(), Error> {
+    run::run(config, parts, timing, shutdown).await
+}

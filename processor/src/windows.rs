@@ -17,6 +17,16 @@ impl Windows {
         Windows { size_us: micros(size), slide_us: micros(slide) }
     }
 
+    /// How long one is, µs.
+    pub fn length_us(&self) -> i64 {
+        self.size_us
+    }
+
+    /// One begins this often, µs.
+    pub fn slide_us(&self) -> i64 {
+        self.slide_us
+    }
+
     /// How many windows an event is in.
     pub fn of_event(&self) -> i64 {
         self.size_us / self.slide_us

@@ -1,13 +1,13 @@
 //! Rows and dead letters that wait for the next flush: by date, and within it by partition. Pure.
 //!
 //! Bounded by the flush policy: what is here never passes `flush_rows` or `flush_bytes` by more than one record.
-use crate::date::Date;
 use crate::dead_letter::DeadRow;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{ArrowError, DataType};
 use arrow_select::concat::concat;
+use event::date::Date;
 use event::nulls::{SHARED_ROWS, is_null, nulls};
 use std::collections::BTreeMap;
 use tokio::time::Instant;

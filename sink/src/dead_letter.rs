@@ -2,7 +2,6 @@
 //!
 //! A whole record keeps its bytes. A bad row of a JSON record keeps its own part of the record: with the record's bytes
 //! at each of them, ten thousand bad rows of one record of 1 MB would be 10 GB.
-use crate::date::Date;
 use crate::provenance::{OFFSET, PARTITION, ROW, TOPIC, int32, int64, topic};
 use arrow_array::{Array, ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_array::{TimestampMicrosecondArray, new_null_array};
@@ -10,6 +9,7 @@ use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use event::clock::Micros;
 use event::codec::{DeadLetter, header};
+use event::date::Date;
 use event::decode::Format;
 use log::{Entry, Record};
 use serde::Deserialize;

@@ -135,7 +135,7 @@ pub(crate) struct FlushCommit {
 impl FlushCommit {
     /// Prepares the commit; takes the rows out of the flush.
     pub(crate) fn new(mut flush: Flush, tables: &Tables) -> Result<Self, Error> {
-        let dated = |(date, groups): (crate::date::Date, _)| (date.to_string(), groups);
+        let dated = |(date, groups): (event::date::Date, _)| (date.to_string(), groups);
         let events = Step::new(EVENT_DATE, std::mem::take(&mut flush.rows).into_iter().map(dated).collect());
         let dead = match std::mem::take(&mut flush.dead) {
             dead if dead.is_empty() => None,

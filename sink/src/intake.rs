@@ -2,15 +2,15 @@
 //!
 //! Promise: what is kept is a function of the log alone. Every row read goes through the dedup window, also the ones
 //! that are dropped, or a window that is rebuilt after a restart would answer otherwise than the one that was lost.
-use crate::date::Date;
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, TimestampMicrosecondType};
-use arrow_array::{Array, ArrayRef, BooleanArray, FixedSizeBinaryArray, RecordBatch, UInt32Array};
+use arrow_array::types::TimestampMicrosecondType;
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow_schema::ArrowError;
 use arrow_select::filter::{FilterBuilder, FilterPredicate};
 use event::clock::Micros;
 use event::codec::{DeadLetter, Decoded};
-use event::dedup::{Key, Window, tenant_hash};
+use event::date::Date;
+use event::dedup::{Keys, Window};
 use event::nulls::{is_null, nulls};
 use event::schema::Column;
 
@@ -36,39 +36,6 @@ pub(crate) struct Sifted {
     pub(crate) dead: Vec<DeadLetter>,
     /// The largest `received_at` of a kept row.
     pub(crate) received_at_max: Option<Micros>,
-}
-
-/// Columns that the sink looks at.
-struct Keys<'a> {
-    /// By dictionary value.
-    tenants: Vec<u64>,
-    tenant_of_row: &'a arrow_array::Int32Array,
-    ids: &'a FixedSizeBinaryArray,
-}
-
-impl<'a> Keys<'a> {
-    fn of(batch: &'a RecordBatch) -> Result<Self, String> {
-        let dictionary = batch
-            .column_by_name(Column::TENANT_ID.name())
-            .and_then(|column| column.as_dictionary_opt::<Int32Type>())
-            .ok_or("decoded batch has no dictionary column tenant_id")?;
-        let tenants = dictionary.values().as_string_opt::<i32>().ok_or("tenant_id is no dictionary of strings")?;
-        let ids = batch
-            .column_by_name(Column::EVENT_ID.name())
-            .and_then(|column| column.as_fixed_size_binary_opt())
-            .ok_or("decoded batch has no column event_id of fixed size")?;
-        if dictionary.null_count() > 0 || ids.null_count() > 0 || ids.value_length() != 16 {
-            return Err("decoded batch has rows without a dedup key".to_owned());
-        }
-        let tenants = tenants.iter().map(|tenant| tenant_hash(tenant.unwrap_or_default())).collect();
-        Ok(Keys { tenants, tenant_of_row: dictionary.keys(), ids })
-    }
-
-    fn key(&self, row: usize) -> Result<Key, String> {
-        let tenant = self.tenants[self.tenant_of_row.value(row) as usize];
-        let id: &[u8; 16] = self.ids.value(row).try_into().map_err(|_| "event_id has not 16 bytes")?;
-        Ok(Key { tenant, id: u128::from_be_bytes(*id) })
-    }
 }
 
 /// The values of a time column of which no row is null.

@@ -43,7 +43,6 @@ use tokio_util::sync::CancellationToken;
 mod aside;
 mod backoff;
 mod buffer;
-mod date;
 mod dead_letter;
 mod flush;
 mod flush_policy;

@@ -49,23 +49,26 @@ impl Fold {
         Fold { plan, bounds, open: BTreeMap::new() }
     }
 
-    /// Adds the rows of which `is_open` says so of their window's start (µs), and opens windows as it needs to.
-    pub fn fold(&mut self, rows: &Evaluated, mut is_open: impl FnMut(i64) -> bool) -> Result<()> {
+    /// Adds the rows of which `is_open` says so, and opens windows as it needs to. It is asked once a window of these rows:
+    /// by its start (µs), and how many they are.
+    pub fn fold(&mut self, rows: &Evaluated, mut is_open: impl FnMut(i64, usize) -> bool) -> Result<()> {
         let windows = self.plan.windows;
         for back in 0..windows.of_event() {
             let starts: Vec<i64> = rows.times.iter().map(|time| windows.start(*time, back)).collect();
             let Some(first) = starts.first() else { return Ok(()) };
             // Nearly all batches are of one window.
             if starts.iter().all(|start| start == first) {
-                if is_open(*first) {
+                if is_open(*first, starts.len()) {
                     self.groups(*first)?.add(rows)?;
                 }
                 continue;
             }
             let mut of_windows: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
             starts.iter().enumerate().for_each(|(row, start)| of_windows.entry(*start).or_default().push(row as u32));
-            for (start, of_window) in of_windows.into_iter().filter(|(start, _)| is_open(*start)) {
-                self.groups(start)?.add(&rows.rows(&UInt32Array::from(of_window))?)?;
+            for (start, of_window) in of_windows {
+                if is_open(start, of_window.len()) {
+                    self.groups(start)?.add(&rows.rows(&UInt32Array::from(of_window))?)?;
+                }
             }
         }
         Ok(())

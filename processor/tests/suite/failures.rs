@@ -26,7 +26,7 @@ async fn folded(sql: &str, values: &[&str], rows_of_batch: usize) -> (WindowRows
         let events = some.iter().map(event).collect::<Vec<_>>();
         let evaluated = plan.evaluate(&Events::new(batch(&events)).unwrap()).unwrap();
         failed += evaluated.failed;
-        fold.fold(&evaluated, |_| true).unwrap();
+        fold.fold(&evaluated, |_, _| true).unwrap();
     }
     (fold.close(i64::MAX).unwrap().remove(0), failed)
 }

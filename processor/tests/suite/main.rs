@@ -1,7 +1,9 @@
 //! Rollups against the same SQL in one batch, and what is refused.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
+mod closing;
 mod definitions;
 mod events;
 mod failures;
 mod folding;
+mod harness;
 mod refusals;

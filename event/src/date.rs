@@ -1,25 +1,25 @@
 //! The UTC date of a time, as Delta writes it in a partition value. Pure.
+use crate::clock::Micros;
 use chrono::NaiveDate;
-use event::clock::Micros;
 
 const DAY: Micros = 86_400_000_000;
 /// Days from 0001-01-01 (day 1 of the common era) to 1970-01-01.
 const EPOCH_FROM_CE: i64 = 719_163;
 
-/// A UTC date of the years 0001 to 9999: what every reader of ISO dates can read.
+/// A UTC date of the years 0001 to 9999: what every reader of ISO dates can read. An event without one is a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Date(NaiveDate);
+pub struct Date(NaiveDate);
 
 impl Date {
     /// The date of a time; `None` outside of the years 0001 to 9999.
-    pub(crate) fn of(time: Micros) -> Option<Date> {
+    pub fn of(time: Micros) -> Option<Date> {
         let from_ce = i32::try_from(time.div_euclid(DAY) + EPOCH_FROM_CE).ok()?;
         let date = NaiveDate::from_num_days_from_ce_opt(from_ce)?;
         (from_ce >= 1 && date <= NaiveDate::from_ymd_opt(9999, 12, 31)?).then_some(Date(date))
     }
 
     /// The number of the day that a time lies in; rows with the same number share their date.
-    pub(crate) fn day(time: Micros) -> i64 {
+    pub fn day(time: Micros) -> i64 {
         time.div_euclid(DAY)
     }
 }

@@ -1,0 +1,246 @@
+//! One rollup while it is kept: its open windows, what of the log it has counted, and what a restart must read again.
+//!
+//! ```text
+//!  record ─▶ below its S? ─yes─▶ nothing of it is open
+//!              └─no─▶ evaluate ─▶ for each window: counted already | late | open ─▶ fold
+//!                                                                           └─▶ the first record of the window: S
+//! ```
+//! No I/O, and no clock of its own.
+use crate::fold::{Bounds, Fold, WindowRows};
+use crate::recovery::{Committed, Event};
+use crate::rollup::{Events, Plan};
+use crate::watermark::{Moment, Watermark};
+use datafusion::common::Result;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a rollup's table says of a partition of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// P: everything below was counted, as far as its windows were closed.
+    pub(crate) next: u64,
+    /// S: the smallest offset with an event of a window that was open; at most P.
+    pub(crate) safe: u64,
+    /// D: the offset to read from so that the dedup window is at S what it was; at most S.
+    pub(crate) dedup: u64,
+    /// Of the record before P; 0 where there was none yet.
+    pub(crate) fingerprint: i64,
+}
+
+/// Where a record stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) partition: u32,
+    pub(crate) offset: u64,
+    /// D as it was before the record.
+    pub(crate) dedup: u64,
+    pub(crate) fingerprint: i64,
+}
+
+/// The times of a record's events, µs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    /// The largest `min(event_time, received_at)`.
+    pub(crate) latest: i64,
+    /// The largest `received_at`.
+    pub(crate) received: i64,
+}
+
+/// What came of a record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    /// Events, for each window that had been closed before they came.
+    pub(crate) late: u64,
+    /// Values that are null since their expression failed.
+    pub(crate) failed: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Read {
+    committed: Position,
+    /// The next offset to be read, with its D and the fingerprint of the record before it.
+    next: u64,
+    dedup: u64,
+    fingerprint: i64,
+}
+
+/// The first record with an event of a window, and its D.
+#[derive(Debug, Clone, Copy)]
+struct First {
+    offset: u64,
+    dedup: u64,
+}
+
+/// A rollup that is kept.
+pub(crate) struct Kept {
+    plan: Arc<Plan>,
+    fold: Fold,
+    watermark: Watermark,
+    /// W as it was committed, µs.
+    closed_to_us: i64,
+    partitions: BTreeMap<u32, Read>,
+    /// Of each open window, by its start (µs) and by partition.
+    first: BTreeMap<i64, BTreeMap<u32, First>>,
+}
+
+impl Kept {
+    /// Goes on from a committed watermark, µs; `i64::MIN` where there is none.
+    pub(crate) fn new(plan: Arc<Plan>, bounds: Bounds, allowed_lateness: Duration, closed_to_us: i64) -> Self {
+        Kept {
+            fold: Fold::new(plan.clone(), bounds),
+            plan,
+            watermark: Watermark::new(allowed_lateness, closed_to_us),
+            closed_to_us,
+            partitions: BTreeMap::new(),
+            first: BTreeMap::new(),
+        }
+    }
+
+    /// A partition is read from its S on.
+    pub(crate) fn assign(&mut self, partition: u32, committed: Position) {
+        let Position { next: position, safe, dedup, fingerprint } = committed;
+        self.watermark.assign(partition, safe, position);
+        self.partitions.insert(partition, Read { committed, next: safe, dedup, fingerprint });
+    }
+
+    /// Takes a record's events: all that are no copies. Records come in order; those below S are passed over.
+    pub(crate) fn record(
+        &mut self,
+        place: Place,
+        events: &Events,
+        times: Option<Times>,
+        now: Moment,
+    ) -> Result<Counted> {
+        let Place { partition, offset, dedup, fingerprint } = place;
+        let Some(read) = self.partitions.get_mut(&partition) else { return Ok(Counted::default()) };
+        if offset < read.next {
+            return Ok(Counted::default());
+        }
+        let committed = Committed { watermark_us: self.closed_to_us, position: read.committed.next };
+        let evaluated = self.plan.evaluate(events)?;
+        let mut counted = Counted { late: 0, failed: evaluated.failed };
+        let (windows, first) = (self.plan.windows, &mut self.first);
+        self.fold.fold(&evaluated, |start, rows| match committed.decide(offset, windows.end(start)) {
+            Event::Counted => false,
+            Event::Late => {
+                counted.late += rows as u64;
+                false
+            }
+            Event::Open => {
+                first.entry(start).or_default().entry(partition).or_insert(First { offset, dedup });
+                true
+            }
+        })?;
+        (read.next, read.fingerprint) = (offset + 1, fingerprint);
+        if let Some(Times { latest, received }) = times {
+            self.watermark.observe(partition, latest, received, now);
+        }
+        self.watermark.read_to(partition, read.next);
+        Ok(counted)
+    }
+
+    /// D as it is after the record that was read last of a partition.
+    pub(crate) fn dedup_from(&mut self, partition: u32, dedup: u64) {
+        if let Some(read) = self.partitions.get_mut(&partition) {
+            read.dedup = dedup;
+        }
+    }
+
+    /// Everything of a partition was read, as its end said just now.
+    pub(crate) fn idle(&mut self, partition: u32, now: Moment) {
+        self.watermark.idle(partition, now);
+    }
+
+    /// The watermark, µs.
+    pub(crate) fn advance(&mut self, now: Moment) -> i64 {
+        self.watermark.advance(now)
+    }
+
+    /// The windows that end at or before this watermark. From here on a commit of them and of [`Kept::positions`] must
+    /// succeed before anything else is read, or all is to be read again from the table.
+    pub(crate) fn close(&mut self, watermark_us: i64) -> Result<Vec<WindowRows>> {
+        let closed = self.fold.close(watermark_us)?;
+        let windows = self.plan.windows;
+        self.first.retain(|start, _| windows.end(*start) > watermark_us);
+        Ok(closed)
+    }
+
+    /// Whether there is anything to commit.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.partitions.values().any(|read| read.next > read.committed.next)
+    }
+
+    /// What to commit, by partition. P never goes back; S does not pass what was not read again yet, which may be of
+    /// windows that are open.
+    pub(crate) fn positions(&self) -> BTreeMap<u32, Position> {
+        let position = |(partition, read): (&u32, &Read)| {
+            let next = First { offset: read.next, dedup: read.dedup };
+            let held = self.first.values().filter_map(|first| first.get(partition)).copied();
+            let First { offset: safe, dedup } = held.fold(next, |least, first| match first.offset < least.offset {
+                true => first,
+                false => least,
+            });
+            let (next, fingerprint) = match read.next > read.committed.next {
+                true => (read.next, read.fingerprint),
+                false => (read.committed.next, read.committed.fingerprint),
+            };
+            (*partition, Position { next, safe, dedup: dedup.min(safe), fingerprint })
+        };
+        self.partitions.iter().map(position).collect()
+    }
+
+    /// These were committed, with this watermark, µs.
+    pub(crate) fn settle(&mut self, watermark_us: i64, positions: &BTreeMap<u32, Position>) {
+        self.closed_to_us = watermark_us;
+        for (partition, position) in positions {
+            if let Some(read) = self.partitions.get_mut(partition) {
+                read.committed = *position;
+            }
+        }
+    }
+
+    /// What of a partition was committed.
+    pub(crate) fn committed(&self, partition: u32) -> Option<Position> {
+        self.partitions.get(&partition).map(|read| read.committed)
+    }
+
+    /// The open windows as they are now.
+    pub(crate) fn fold(&self) -> &Fold {
+        &self.fold
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollup::Definition;
+    use arrow_array::RecordBatch;
+    use event::schema::canonical;
+
+    #[tokio::test]
+    async fn a_position_never_goes_back_while_what_was_counted_is_read_again() {
+        let plan = Arc::new(Plan::new(&Definition::defaults()[0]).await.unwrap());
+        let mut kept = Kept::new(plan, Bounds { groups_max: 10 }, Duration::ZERO, 7);
+        let slow = Position { next: 50, safe: 20, dedup: 10, fingerprint: 5 };
+        kept.assign(0, slow);
+        kept.assign(1, Position { next: 3, safe: 3, dedup: 1, fingerprint: 6 });
+        let events = Events::new(RecordBatch::new_empty(canonical())).unwrap();
+        let now = Moment { wall_us: 0, monotonic_us: 0 };
+        let mut record = |partition, offset, fingerprint| {
+            let place = Place { partition, offset, dedup: 9, fingerprint };
+            kept.record(place, &events, None, now).unwrap();
+            kept.dedup_from(partition, 12);
+            (kept.has_moved(), kept.positions())
+        };
+        let (moved, positions) = record(0, 20, 100);
+        assert_eq!((moved, positions[&0]), (false, Position { safe: 21, dedup: 12, ..slow }));
+        let (moved, positions) = record(1, 3, 200);
+        assert_eq!((moved, positions[&0]), (true, Position { safe: 21, dedup: 12, ..slow }));
+        assert_eq!(positions[&1], Position { next: 4, safe: 4, dedup: 4, fingerprint: 200 });
+        let (_, positions) = record(0, 49, 300);
+        assert_eq!(positions[&0], Position { next: 50, safe: 50, dedup: 12, fingerprint: 5 });
+        let (_, positions) = record(0, 50, 400);
+        assert_eq!(positions[&0], Position { next: 51, safe: 51, dedup: 12, fingerprint: 400 });
+    }
+}

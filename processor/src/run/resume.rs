@@ -1,0 +1,124 @@
+//! Going on from what the tables say: at every assignment, and whenever another processor was first.
+use super::{Partition, Processor, passing};
+use crate::Error;
+use crate::kept::{Kept, Position};
+use crate::table::Standing;
+use event::dedup::Window;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use tokio::time::{Instant, sleep};
+
+impl Processor {
+    /// [`Processor::resume`], waiting for what does not answer.
+    pub(super) async fn resume_patiently(&mut self) -> Result<(), Error> {
+        loop {
+            match self.resume().await {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    let Some(reason) = passing(&error) else { return Err(error) };
+                    (self.report)(Err(reason));
+                    tokio::select! {
+                        () = self.shutdown.cancelled() => return Ok(()),
+                        () = sleep(self.timing.retry) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Throws away what is held, and reads from the smallest D of the rollups on.
+    pub(super) async fn resume(&mut self) -> Result<(), Error> {
+        let numbers: Vec<u32> = self.partitions.keys().copied().collect();
+        let mut log = BTreeMap::new();
+        for partition in &numbers {
+            log.insert(*partition, self.reader.bounds(*partition).await?);
+        }
+        let (now_us, mut from) = (self.clock.now(), BTreeMap::new());
+        for index in 0..self.rollups.len() {
+            let rollup = &mut self.rollups[index];
+            let standing = rollup.table.reload(self.log.writer().partitions()).await?.clone();
+            let latest_start = rollup.plan.windows.latest_start(now_us);
+            let beginning = Beginning::of(&standing, &log, rollup.plan.windows.end(latest_start));
+            rollup.kept = Kept::new(rollup.plan.clone(), self.groups, rollup.allowed_lateness, beginning.watermark_us);
+            rollup.committed_at = Instant::now();
+            let name = rollup.name.clone();
+            for (partition, held) in &log {
+                let position = beginning.position(*partition, held);
+                if let Some(words) = self.check(*partition, position, held).await? {
+                    self.stop(format!("rollup {name}, partition {partition}: {words}"));
+                    return Ok(());
+                }
+                self.rollups[index].kept.assign(*partition, position);
+                let from = from.entry(*partition).or_insert(position.dedup);
+                *from = position.dedup.min(*from);
+            }
+        }
+        for (partition, held) in log {
+            let wanted = from.get(&partition).copied().unwrap_or(held.end);
+            if wanted < held.start {
+                tracing::warn!(
+                    partition,
+                    lost = held.start - wanted,
+                    "a dedup window can't be rebuilt whole: copies of what retention has dropped are counted"
+                );
+            }
+            let next = wanted.max(held.start);
+            self.reader.seek(partition, next).await?;
+            self.partitions.insert(partition, Partition { next, window: Window::new(self.dedup_rows) });
+        }
+        (self.report)(Ok(()));
+        Ok(())
+    }
+
+    /// Why a rollup can't go on from here, in words.
+    async fn check(&mut self, partition: u32, at: Position, held: &Range<u64>) -> Result<Option<String>, Error> {
+        if at.next > held.end {
+            return Ok(Some(format!(
+                "it was counted up to offset {}, but the log ends at {}: it was cut off, wiped or made anew. Restore the \
+                 log, or move the table away",
+                at.next, held.end
+            )));
+        }
+        if at.safe < held.start {
+            return Ok(Some(format!(
+                "windows were open that began at offset {}, but the log begins at {}. Restore the log, or move the table \
+                 away and count anew",
+                at.safe, held.start
+            )));
+        }
+        let Some(last) = at.next.checked_sub(1).filter(|last| held.contains(last)) else { return Ok(None) };
+        let found = self.reader.fingerprint_at(partition, last).await?;
+        Ok((at.fingerprint != 0 && found != Some(at.fingerprint)).then(|| {
+            format!(
+                "another record stands at offset {last}: the log was made anew or replaced. Restore the log, or move the \
+                 table away"
+            )
+        }))
+    }
+}
+
+/// Where a rollup goes on.
+struct Beginning<'a> {
+    standing: &'a Standing,
+    /// W, µs.
+    watermark_us: i64,
+    /// It is new, and the beginning of the log is gone: it begins with the windows after now.
+    at_end: bool,
+}
+
+impl<'a> Beginning<'a> {
+    /// `next_window_us`: the end of the window that is under way.
+    fn of(standing: &'a Standing, log: &BTreeMap<u32, Range<u64>>, next_window_us: i64) -> Self {
+        let at_end = standing.watermark_us.is_none() && log.values().any(|held| held.start > 0);
+        let first = if at_end { next_window_us } else { i64::MIN };
+        Beginning { standing, watermark_us: standing.watermark_us.unwrap_or(first), at_end }
+    }
+
+    fn position(&self, partition: u32, held: &Range<u64>) -> Position {
+        match self.standing.positions.get(&partition) {
+            Some(position) => *position,
+            None if self.at_end => Position { next: held.end, safe: held.end, dedup: held.start, fingerprint: 0 },
+            None => Position { next: 0, safe: 0, dedup: 0, fingerprint: 0 },
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! A rollup's table: its columns, where its commits have come to, and how rows of closed windows get in.
+//!
+//! W, and for each partition P, S and D, are `txn` actions of the same commit as the rows: there is no other checkpoint.
+use crate::fold::WindowRows;
+use crate::kept::Position;
+use crate::rollup::{Definition, Plan};
+use arrow_array::{ArrayRef, Int32Array, Int64Array, MapArray, RecordBatch, StructArray, TimestampMicrosecondArray};
+use arrow_buffer::OffsetBuffer;
+use arrow_schema::{DataType, Field, Fields, Schema, TimeUnit};
+use event::clock::Micros;
+use event::schema::TIME_ZONE;
+use lake::location::Location;
+use lake::table::{Commit, Error, Outcome, Spec, Table, Txn};
+use lake::tables::{LOG, PARTITIONS, properties};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Property: the SQL that the table's rows come from.
+const SQL: &str = "playhead.rollup.sql";
+/// Property: length of its windows, µs.
+const WINDOW: &str = "playhead.rollup.window_us";
+/// Property: windows begin this often, µs.
+const SLIDE: &str = "playhead.rollup.slide_us";
+
+/// The revision of a window that was closed as its events came.
+const FIRST_REVISION: i32 = 1;
+
+/// What a rollup's table says in one snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// W, µs; `None`: nothing was committed yet.
+    pub(crate) watermark_us: Option<i64>,
+    /// By partition.
+    pub(crate) positions: BTreeMap<u32, Position>,
+}
+
+/// A rollup's table, and the log that it is of.
+pub(crate) struct RollupTable {
+    table: Table,
+    name: String,
+    /// Of the names of its `txn`s.
+    base: String,
+    standing: Standing,
+}
+
+fn time(name: &str) -> Field {
+    Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some(TIME_ZONE.into())), false)
+}
+
+/// `positions`: by partition of the log the next offset when the window was closed.
+fn positions_field() -> Field {
+    let entry =
+        Fields::from(vec![Field::new("key", DataType::Int32, false), Field::new("value", DataType::Int64, false)]);
+    let entries = Field::new("key_value", DataType::Struct(entry), false);
+    Field::new("positions", DataType::Map(Arc::new(entries), false), false)
+}
+
+/// Delta knows neither views nor large strings.
+fn stored(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+        DataType::BinaryView => DataType::Binary,
+        other => other.clone(),
+    }
+}
+
+/// `window_start, window_end, revision, closed_at, positions`, then what the SQL makes.
+fn schema(plan: &Plan) -> Schema {
+    let own = [
+        time("window_start"),
+        time("window_end"),
+        Field::new("revision", DataType::Int32, false),
+        time("closed_at"),
+        positions_field(),
+    ];
+    let made = plan.output().fields().iter().map(|field| Field::new(field.name(), stored(field.data_type()), true));
+    Schema::new(own.into_iter().chain(made).collect::<Vec<_>>())
+}
+
+impl RollupTable {
+    /// Opens the table, or makes it; refuses one that was made of other SQL, other windows or another log.
+    pub(crate) async fn open(
+        at: &Location,
+        definition: &Definition,
+        plan: &Plan,
+        log: &dyn log::Log,
+    ) -> Result<RollupTable, Error> {
+        let (name, partitions) = (&definition.name, log.writer().partitions());
+        let own = [
+            (LOG, format!("{}/{}", log.cluster(), log.topic())),
+            (PARTITIONS, partitions.to_string()),
+            (SQL, definition.sql.clone()),
+            (WINDOW, plan.windows.length_us().to_string()),
+            (SLIDE, plan.windows.slide_us().to_string()),
+        ];
+        let mut of_table = properties(partitions);
+        of_table.extend(own.iter().map(|(property, value)| ((*property).to_owned(), value.clone())));
+        let spec = Spec {
+            schema: Arc::new(schema(plan)),
+            partition_columns: Vec::new(),
+            properties: of_table,
+            statistics_columns: vec!["window_start".to_owned(), "window_end".to_owned()],
+        };
+        let table = Table::open_or_create(at, &spec).await?;
+        for (property, wanted) in &own {
+            let held = table.property(property);
+            if held.as_ref() != Some(wanted) {
+                let reason = format!(
+                    "it was made with {property} = {}, now it is {wanted:?}: rows of both in one table could not be told \
+                     apart. Give the rollup another name, or move the table away",
+                    held.map_or("nothing".to_owned(), |held| format!("{held:?}"))
+                );
+                return Err(Error::Incompatible { table: name.clone(), reason });
+            }
+        }
+        let base = format!("processor/{}/{}/{name}", log.cluster(), log.topic());
+        let standing = Standing { watermark_us: None, positions: BTreeMap::new() };
+        Ok(RollupTable { table, name: name.clone(), base, standing })
+    }
+
+    fn txn(&self, partition: u32, what: &str) -> String {
+        format!("{}/{partition}/{what}", self.base)
+    }
+
+    /// The newest snapshot's word.
+    pub(crate) async fn reload(&mut self, partitions: u32) -> Result<&Standing, Error> {
+        self.table.reload().await?;
+        let mut positions = BTreeMap::new();
+        for partition in 0..partitions {
+            if let Some(position) = self.position(partition).await? {
+                positions.insert(partition, position);
+            }
+        }
+        let watermark_us = self.table.txn(&self.base).await?;
+        if watermark_us.is_none() && !positions.is_empty() {
+            return Err(self.broken("there are positions and no watermark"));
+        }
+        self.standing = Standing { watermark_us, positions };
+        Ok(&self.standing)
+    }
+
+    async fn position(&self, partition: u32) -> Result<Option<Position>, Error> {
+        let mut values = Vec::new();
+        for what in PARTS {
+            values.push(self.table.txn(&self.txn(partition, what)).await?);
+        }
+        let number = |value: i64| u64::try_from(value).ok();
+        match values[..] {
+            [None, None, None, None] => Ok(None),
+            [Some(next), Some(safe), Some(dedup), Some(fingerprint)] => {
+                let position = number(next).zip(number(safe)).zip(number(dedup));
+                let position = position.map(|((next, safe), dedup)| Position { next, safe, dedup, fingerprint });
+                let position =
+                    position.filter(|position| position.dedup <= position.safe && position.safe <= position.next);
+                position.map(Some).ok_or_else(|| self.broken(&format!("partition {partition}: {values:?}")))
+            }
+            _ => Err(self.broken(&format!("partition {partition}: {values:?}"))),
+        }
+    }
+
+    fn broken(&self, reason: &str) -> Error {
+        Error::Broken { table: self.name.clone(), reason: format!("its txn values don't belong together: {reason}") }
+    }
+
+    /// What one commit is to bring in; its file is written and durable when this returns.
+    pub(crate) async fn prepare(
+        &self,
+        closed: &[WindowRows],
+        watermark_us: i64,
+        positions: &BTreeMap<u32, Position>,
+        closed_at: Micros,
+    ) -> Result<Commit, Error> {
+        let mut commit = Commit { data_change: true, ..Commit::default() };
+        let batches = closed.iter().filter(|window| window.rows.num_rows() > 0);
+        let batches = batches.map(|window| self.rows(window, positions, closed_at)).collect::<Result<Vec<_>, _>>()?;
+        if !batches.is_empty() {
+            commit.adds.push(self.table.write_file(BTreeMap::new(), vec![batches]).await?);
+        }
+        commit.txns.push(Txn { app: self.base.clone(), expected: self.standing.watermark_us, new: watermark_us });
+        for (partition, position) in positions {
+            let before = self.standing.positions.get(partition).map(parts);
+            for (at, new) in parts(position).into_iter().enumerate() {
+                let app = self.txn(*partition, PARTS[at]);
+                commit.txns.push(Txn { app, expected: before.map(|before| before[at]), new });
+            }
+        }
+        Ok(commit)
+    }
+
+    /// Commits what was prepared; the same may be tried again after [`Error::Unavailable`].
+    pub(crate) async fn commit(
+        &mut self,
+        commit: &Commit,
+        watermark_us: i64,
+        positions: &BTreeMap<u32, Position>,
+    ) -> Result<Outcome, Error> {
+        let outcome = self.table.commit(commit).await?;
+        match outcome {
+            Outcome::Committed { .. } => {
+                self.standing = Standing { watermark_us: Some(watermark_us), positions: positions.clone() };
+            }
+            Outcome::Superseded => self.table.discard(&commit.adds).await,
+        }
+        Ok(outcome)
+    }
+
+    fn rows(
+        &self,
+        window: &WindowRows,
+        positions: &BTreeMap<u32, Position>,
+        closed_at: Micros,
+    ) -> Result<RecordBatch, Error> {
+        let rows = window.rows.num_rows();
+        let schema = self.table.data_schema();
+        let time = |time: i64| Arc::new(TimestampMicrosecondArray::from(vec![time; rows]).with_timezone(TIME_ZONE));
+        let positions = positions_of(schema.field_with_name("positions").map(Field::data_type), positions, rows);
+        let broken = |reason: String| Error::Broken { table: self.name.clone(), reason };
+        let own: Vec<ArrayRef> = vec![
+            time(window.start_us),
+            time(window.end_us),
+            Arc::new(Int32Array::from(vec![FIRST_REVISION; rows])),
+            time(closed_at),
+            Arc::new(positions.map_err(|error| broken(error.to_string()))?),
+        ];
+        let names = ["window_start", "window_end", "revision", "closed_at", "positions"];
+        let own = names.into_iter().zip(own).map(|(name, array)| (name.to_owned(), array));
+        let made = window.rows.schema();
+        let made = made.fields().iter().map(|field| field.name().clone()).zip(window.rows.columns().iter().cloned());
+        RecordBatch::try_from_iter(own.chain(made)).map_err(|error| broken(error.to_string()))
+    }
+}
+
+/// Names of a partition's `txn`s, in the order of [`parts`].
+const PARTS: [&str; 4] = ["position", "safe", "dedup", "fingerprint"];
+
+fn parts(position: &Position) -> [i64; 4] {
+    [position.next as i64, position.safe as i64, position.dedup as i64, position.fingerprint]
+}
+
+/// The same map for each row, of the table's own type.
+fn positions_of(
+    data_type: Result<&DataType, arrow_schema::ArrowError>,
+    positions: &BTreeMap<u32, Position>,
+    rows: usize,
+) -> Result<MapArray, arrow_schema::ArrowError> {
+    let DataType::Map(entries, _) = data_type? else {
+        return Err(arrow_schema::ArrowError::SchemaError("positions is no map".to_owned()));
+    };
+    let DataType::Struct(fields) = entries.data_type() else {
+        return Err(arrow_schema::ArrowError::SchemaError("positions has no entries".to_owned()));
+    };
+    let all = || (0..rows).flat_map(|_| positions);
+    let keys: Int32Array = all().map(|(partition, _)| *partition as i32).collect();
+    let values: Int64Array = all().map(|(_, position)| position.next as i64).collect();
+    let held = StructArray::try_new(fields.clone(), vec![Arc::new(keys), Arc::new(values)], None)?;
+    let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(positions.len(), rows));
+    MapArray::try_new(entries.clone(), offsets, held, None, false)
+}

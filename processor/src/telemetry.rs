@@ -1,0 +1,90 @@
+//! The processor's metrics. Names are a promise to dashboards; units are in the names.
+use crate::fold::{Fold, WindowRows};
+use crate::kept::Counted;
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+
+const EVENTS: &str = "playhead_processor_events_total";
+const DUPLICATES: &str = "playhead_processor_duplicates_total";
+const LATE: &str = "playhead_processor_late_events_total";
+const FAILED: &str = "playhead_processor_failed_values_total";
+const OTHER: &str = "playhead_processor_groups_as_other_total";
+const CLOSED: &str = "playhead_processor_windows_closed_total";
+const ROWS: &str = "playhead_processor_rows_total";
+const SUPERSEDED: &str = "playhead_processor_superseded_total";
+const LAG: &str = "playhead_processor_lag_records";
+const WATERMARK: &str = "playhead_processor_watermark_seconds";
+const OPEN: &str = "playhead_processor_open_windows";
+const GROUPS: &str = "playhead_processor_open_groups";
+const BYTES: &str = "playhead_processor_open_bytes";
+
+/// Says what each metric is, and begins the counters at 0.
+pub(crate) fn describe() {
+    for name in [EVENTS, DUPLICATES, SUPERSEDED] {
+        counter!(name).increment(0);
+    }
+    describe_counter!(EVENTS, "Events read that are no copies");
+    describe_counter!(
+        DUPLICATES,
+        "Events passed over because their id was among the previous rows of the dedup window"
+    );
+    describe_counter!(LATE, "Events of windows that had been closed before they came, once a window");
+    describe_counter!(FAILED, "Values that are null because their expression failed on the event or the group");
+    describe_counter!(OTHER, "Groups that were put together as (other) because a window had too many");
+    describe_counter!(CLOSED, "Windows whose rows were committed");
+    describe_counter!(ROWS, "Rows committed to the rollup's table");
+    describe_counter!(SUPERSEDED, "Times that reading began again because another processor had committed");
+    describe_gauge!(LAG, "Records of the partition that were not read yet, as its end said last");
+    describe_gauge!(WATERMARK, "Up to when the rollup's events are taken for complete, since 1970");
+    describe_gauge!(OPEN, "Windows of the rollup that are open");
+    describe_gauge!(GROUPS, "Groups in the rollup's open windows");
+    describe_gauge!(BYTES, "Memory that the rollup's open windows take");
+}
+
+/// A record was read.
+pub(crate) fn read(events: usize, duplicates: u64) {
+    counter!(EVENTS).increment(events as u64);
+    counter!(DUPLICATES).increment(duplicates);
+}
+
+/// A rollup took a record.
+pub(crate) fn counted(rollup: &str, counted: Counted) {
+    let Counted { late, failed } = counted;
+    // Nearly always neither: a label is a string that is made.
+    if late > 0 {
+        counter!(LATE, "rollup" => rollup.to_owned()).increment(late);
+    }
+    if failed > 0 {
+        counter!(FAILED, "rollup" => rollup.to_owned()).increment(failed);
+    }
+}
+
+/// What a rollup holds now.
+pub(crate) fn open(rollup: &str, fold: &Fold, watermark_us: i64) {
+    let label = || rollup.to_owned();
+    if watermark_us > i64::MIN {
+        gauge!(WATERMARK, "rollup" => label()).set(watermark_us as f64 / 1e6);
+    }
+    gauge!(OPEN, "rollup" => label()).set(fold.windows() as f64);
+    gauge!(GROUPS, "rollup" => label()).set(fold.held() as f64);
+    gauge!(BYTES, "rollup" => label()).set(fold.bytes() as f64);
+}
+
+/// Windows of a rollup were committed.
+pub(crate) fn closed(rollup: &str, windows: &[WindowRows]) {
+    let label = || rollup.to_owned();
+    let sum = |of: fn(&WindowRows) -> u64| windows.iter().map(of).sum::<u64>();
+    counter!(CLOSED, "rollup" => label()).increment(windows.len() as u64);
+    counter!(ROWS, "rollup" => label()).increment(sum(|window| window.rows.num_rows() as u64));
+    counter!(OTHER, "rollup" => label()).increment(sum(|window| window.grouped_as_other));
+    counter!(FAILED, "rollup" => label()).increment(sum(|window| window.failed));
+}
+
+/// How far a partition's end is away.
+pub(crate) fn lag(partition: u32, records: u64) {
+    gauge!(LAG, "partition" => partition.to_string()).set(records as f64);
+}
+
+/// Another processor was first.
+pub(crate) fn superseded() {
+    counter!(SUPERSEDED).increment(1);
+}

@@ -1,0 +1,155 @@
+//! A log in memory, tables on disk, and processors that come and go.
+use arrow_array::RecordBatch;
+use bytes::Bytes;
+use event::clock::{Clock, Micros};
+use event::codec::header;
+use event::decode::TimeBounds;
+use futures::TryStreamExt;
+use lake::location::Location;
+use lake::table::Table;
+use log::{Log as _, Record, memory};
+use processor::rollup::Definition;
+use processor::{Config, Error, Lake, Parts, Timing};
+use serde_json::Value;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub const TOPIC: &str = "events";
+/// 2026-11-22T12:00:00Z
+pub const NOON: Micros = 1_795_348_800_000_000;
+pub const SECOND: Micros = 1_000_000;
+/// Far longer than anything here takes: a test that hangs fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> Micros {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+pub struct Running {
+    task: JoinHandle<Result<(), Error>>,
+    shutdown: CancellationToken,
+    answers: Arc<Mutex<Vec<Result<(), String>>>>,
+}
+
+impl Running {
+    pub fn ready(&self) -> Result<(), String> {
+        self.answers.lock().unwrap().last().cloned().unwrap_or_else(|| Err("nothing was told yet".to_owned()))
+    }
+
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        tokio::time::timeout(PATIENCE, self.task).await.expect("it ends").unwrap().unwrap();
+    }
+
+    /// Ends it wherever it is, as a crash does.
+    pub async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+
+    pub async fn fails(self) -> Error {
+        tokio::time::timeout(PATIENCE, self.task).await.expect("it ends").unwrap().unwrap_err()
+    }
+}
+
+pub struct Harness {
+    pub dir: TempDir,
+    pub log: Arc<memory::Log>,
+    pub clock: Arc<TestClock>,
+    pub config: Config,
+    pub dedup_rows: usize,
+}
+
+/// Windows of ten seconds, no lateness.
+pub fn rollup(name: &str, sql: &str) -> Definition {
+    Definition {
+        name: name.to_owned(),
+        window: Duration::from_secs(10),
+        slide: None,
+        allowed_lateness: Duration::ZERO,
+        sql: sql.to_owned(),
+    }
+}
+
+impl Harness {
+    pub fn new(partitions: u32, rollups: Vec<Definition>) -> Self {
+        let clock = Arc::new(TestClock(AtomicI64::new(NOON)));
+        Harness {
+            dir: tempfile::tempdir().unwrap(),
+            log: memory::Log::new(TOPIC, partitions, clock.clone()),
+            clock,
+            config: Config { rollups, groups_max: 1_000 },
+            dedup_rows: 1_000,
+        }
+    }
+
+    /// The time becomes so many seconds after noon.
+    pub fn at(&self, seconds: i64) {
+        self.clock.0.store(NOON + seconds * SECOND, Ordering::SeqCst);
+    }
+
+    pub fn start(&self) -> Running {
+        let (shutdown, answers) = (CancellationToken::new(), Arc::<Mutex<Vec<_>>>::default());
+        let told = answers.clone();
+        let parts = Parts {
+            log: self.log.clone(),
+            lake: Lake { rollups: self.rollups() },
+            dedup_rows: self.dedup_rows,
+            bounds: TimeBounds { past_max: 86_400 * SECOND, future_max: 3_600 * SECOND, skew_min: 5 * SECOND },
+            clock: self.clock.clone(),
+            report: Arc::new(move |answer| told.lock().unwrap().push(answer)),
+        };
+        let timing = Timing {
+            tick: Duration::from_millis(5),
+            commit: Duration::from_millis(20),
+            retry: Duration::from_millis(5),
+        };
+        let task = tokio::spawn(processor::run_with(self.config.clone(), parts, timing, shutdown.clone()));
+        Running { task, shutdown, answers }
+    }
+
+    fn rollups(&self) -> Location {
+        Location::Local(self.dir.path().join("lake/rollups"))
+    }
+
+    /// One record of these events, as somebody else's producer writes them; it is received now.
+    pub async fn produce(&self, partition: u32, events: &[Value]) -> u64 {
+        let body: Vec<String> = events.iter().map(ToString::to_string).collect();
+        let content_type = (header::CONTENT_TYPE.to_owned(), Bytes::from_static(b"application/x-ndjson"));
+        let record = Record { headers: vec![content_type], payload: Bytes::from(body.join("\n")) };
+        self.log.writer().append(partition, record).await.unwrap()
+    }
+
+    pub async fn table(&self, rollup: &str) -> Option<Table> {
+        Table::open(&self.rollups().join(rollup)).await.unwrap()
+    }
+
+    /// All rows of a rollup's table.
+    pub async fn rows(&self, rollup: &str) -> Vec<RecordBatch> {
+        let Some(table) = self.table(rollup).await else { return Vec::new() };
+        let mut batches = Vec::new();
+        for file in table.files().await.unwrap() {
+            let stream = table.read_file(&file.path, None).await.unwrap();
+            batches.extend(stream.try_collect::<Vec<RecordBatch>>().await.unwrap());
+        }
+        batches
+    }
+}
+
+/// Waits for something that must come.
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("waited in vain: {what}"));
+}
