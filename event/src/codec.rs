@@ -18,7 +18,9 @@ use crate::decode::TimeBounds;
 use crate::limits;
 use crate::record::Record;
 use crate::schema;
-use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampMicrosecondType;
+use arrow_array::{Array, RecordBatch};
 use compression::Payload;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use xxhash_rust::xxh3::xxh3_64;
@@ -203,4 +205,16 @@ fn number(record: &Record, name: &str) -> Result<Option<i64>, String> {
     let Some(value) = record.header(name) else { return Ok(None) };
     let text = String::from_utf8_lossy(value);
     text.parse().map(Some).map_err(|_| format!("header {name} is not a decimal number: {text}"))
+}
+/// The values of a time column of a decoded batch, of which no row is null.
+///
+/// # Errors
+/// Says in words that it has none such.
+pub fn times(batch: &RecordBatch, column: schema::Column) -> Result<&[Micros], String> {
+    let array = batch
+        .column_by_name(column.name())
+        .and_then(|array| array.as_primitive_opt::<TimestampMicrosecondType>())
+        .filter(|array| array.null_count() == 0)
+        .ok_or_else(|| format!("decoded batch has no whole time column {}", column.name()))?;
+    Ok(array.values())
 }

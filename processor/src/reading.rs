@@ -3,10 +3,9 @@
 //! The sink keeps the same ones: whether a row is a copy is a function of the log alone ([`event::dedup`]), and so is
 //! whether it has a date.
 use crate::kept::Times;
-use arrow_array::cast::AsArray;
-use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
+use event::codec;
 use event::date::Date;
 use event::dedup::{Keys, Window};
 use event::schema::Column;
@@ -25,7 +24,7 @@ pub(crate) struct Sifted {
 /// Lets a record's rows into the window, and keeps those that weren't among its last N rows.
 pub(crate) fn sift(batch: &RecordBatch, offset: u64, window: &mut Window) -> Result<Sifted, String> {
     let keys = Keys::of(batch)?;
-    let (event_times, received) = (times(batch, Column::EVENT_TIME)?, times(batch, Column::RECEIVED_AT)?);
+    let (event_times, received) = (codec::times(batch, Column::EVENT_TIME)?, codec::times(batch, Column::RECEIVED_AT)?);
     let (mut keep, mut duplicates) = (Vec::with_capacity(batch.num_rows()), 0);
     let mut of_kept: Option<Times> = None;
     for row in 0..batch.num_rows() {
@@ -44,12 +43,4 @@ pub(crate) fn sift(batch: &RecordBatch, offset: u64, window: &mut Window) -> Res
         false => filter_record_batch(batch, &BooleanArray::from(keep)).map_err(|error| error.to_string())?,
     };
     Ok(Sifted { kept, duplicates, times: of_kept })
-}
-
-/// The values of a time column of which no row is null.
-fn times(batch: &RecordBatch, column: Column) -> Result<&[i64], String> {
-    let times =
-        batch.column_by_name(column.name()).and_then(|array| array.as_primitive_opt::<TimestampMicrosecondType>());
-    let times = times.ok_or_else(|| format!("decoded batch has no time column {}", column.name()))?;
-    Ok(times.values())
 }

@@ -3,12 +3,11 @@
 //! Promise: what is kept is a function of the log alone. Every row read goes through the dedup window, also the ones
 //! that are dropped, or a window that is rebuilt after a restart would answer otherwise than the one that was lost.
 use arrow_array::cast::AsArray;
-use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow_schema::ArrowError;
 use arrow_select::filter::{FilterBuilder, FilterPredicate};
 use event::clock::Micros;
-use event::codec::{DeadLetter, Decoded};
+use event::codec::{self, DeadLetter, Decoded};
 use event::date::Date;
 use event::dedup::{Keys, Window};
 use event::nulls::{is_null, nulls};
@@ -38,16 +37,6 @@ pub(crate) struct Sifted {
     pub(crate) received_at_max: Option<Micros>,
 }
 
-/// The values of a time column of which no row is null.
-fn times(batch: &RecordBatch, column: Column) -> Result<&[Micros], String> {
-    let array = batch
-        .column_by_name(column.name())
-        .and_then(|array| array.as_primitive_opt::<TimestampMicrosecondType>())
-        .filter(|array| array.null_count() == 0)
-        .ok_or_else(|| format!("decoded batch has no whole time column {}", column.name()))?;
-    Ok(array.values())
-}
-
 /// Lets a record's rows into the window, and keeps none: for records that the table holds already.
 pub(crate) fn feed(decoded: &Decoded, offset: u64, window: &mut Window) -> Result<(), String> {
     let keys = Keys::of(&decoded.batch)?;
@@ -64,8 +53,8 @@ pub(crate) fn sift(decoded: Decoded, offset: u64, window: &mut Window) -> Result
         return Err(format!("decoded batch has {} rows and {} places", batch.num_rows(), rows.len()));
     }
     let keys = Keys::of(&batch)?;
-    let event_times = times(&batch, Column::EVENT_TIME)?;
-    let received = times(&batch, Column::RECEIVED_AT)?;
+    let event_times = codec::times(&batch, Column::EVENT_TIME)?;
+    let received = codec::times(&batch, Column::RECEIVED_AT)?;
     let mut duplicates = 0;
     let mut received_at_max = None;
     // The day of each row that is kept.
