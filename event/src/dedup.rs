@@ -17,7 +17,7 @@
 //! Memory, a partition: 32 bytes a row for the ring of keys, 5 bytes a bucket for the index over it (a power of two
 //! of buckets, at most 8/7 full: 5.7 to 11.4 bytes a row), and 16 bytes a record. For N = 1,000,000 that is
 //! 32 MB + 10 MB + the records. It grows with the rows read and is not taken in advance.
-mod keys;
+mod verdict;
 
 use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -25,7 +25,7 @@ use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use xxhash_rust::xxh3::xxh3_64;
 
-pub use keys::Keys;
+pub use verdict::{Verdict, verdicts};
 
 /// The dedup key: tenant and event id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -136,6 +136,7 @@ impl Kept {
         if let Some(Times { latest, received }) = times {
             self.watermark.observe(partition, latest, received, now);
         }
+        self.watermark.busy(partition);
         self.watermark.read_to(partition, read.next);
         Ok(counted)
     }
@@ -152,9 +153,19 @@ impl Kept {
         self.watermark.idle(partition, now);
     }
 
+    /// There is more of a partition than was read.
+    pub(crate) fn busy(&mut self, partition: u32) {
+        self.watermark.busy(partition);
+    }
+
     /// The watermark, µs.
     pub(crate) fn advance(&mut self, now: Moment) -> i64 {
         self.watermark.advance(now)
+    }
+
+    /// Whether a window ends at or before this watermark.
+    pub(crate) fn has_complete(&self, watermark_us: i64) -> bool {
+        self.first.keys().next().is_some_and(|start| self.plan.windows.end(*start) <= watermark_us)
     }
 
     /// The windows that end at or before this watermark. From here on a commit of them and of [`Kept::positions`] must

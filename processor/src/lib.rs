@@ -23,7 +23,7 @@
 //! stays open between batches.
 //!
 //! Not yet: events that come after their window was closed are counted, and not corrected; windows are of all partitions,
-//! so one process reads them all.
+//! so one process reads them all; the tables have no upkeep (checkpoints); open windows and their bytes are told and not bounded.
 pub mod fold;
 pub mod functions;
 mod kept;
@@ -112,6 +112,9 @@ pub enum Error {
         /// Why, and what to write instead.
         reason: Refused,
     },
+    /// Two rollups have one name.
+    #[error("two rollups are named {0}: each has a table of its name, give one another")]
+    Twice(String),
     /// A rollup's table can't be used.
     #[error(transparent)]
     Lake(#[from] lake::table::Error),

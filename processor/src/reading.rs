@@ -1,13 +1,11 @@
 //! From a decoded record to the events that count: all that are no copies. Pure.
 //!
-//! The sink keeps the same ones: whether a row is a copy is a function of the log alone ([`event::dedup`]), and so is
-//! whether it has a date.
+//! The sink keeps the same ones, by the same rule ([`event::dedup::verdicts`]).
 use crate::kept::Times;
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use event::codec;
-use event::date::Date;
-use event::dedup::{Keys, Window};
+use event::dedup::{Verdict, Window, verdicts};
 use event::schema::Column;
 
 /// What one record comes to.
@@ -23,24 +21,19 @@ pub(crate) struct Sifted {
 
 /// Lets a record's rows into the window, and keeps those that weren't among its last N rows.
 pub(crate) fn sift(batch: &RecordBatch, offset: u64, window: &mut Window) -> Result<Sifted, String> {
-    let keys = Keys::of(batch)?;
     let (event_times, received) = (codec::times(batch, Column::EVENT_TIME)?, codec::times(batch, Column::RECEIVED_AT)?);
-    let (mut keep, mut duplicates) = (Vec::with_capacity(batch.num_rows()), 0);
-    let mut of_kept: Option<Times> = None;
-    for row in 0..batch.num_rows() {
-        let is_copy = window.observe(offset, keys.key(row)?);
-        duplicates += u64::from(is_copy);
-        let counts = !is_copy && Date::of(event_times[row]).is_some();
-        keep.push(counts);
-        if counts {
-            let (latest, received) = (event_times[row].min(received[row]), received[row]);
-            let before = of_kept.unwrap_or(Times { latest, received });
-            of_kept = Some(Times { latest: before.latest.max(latest), received: before.received.max(received) });
-        }
-    }
-    let kept = match keep.iter().all(|keep| *keep) {
+    let verdicts = verdicts(batch, offset, window)?;
+    let of_kept = |(row, _): (usize, &Verdict)| (event_times[row].min(received[row]), received[row]);
+    let kept = || verdicts.iter().enumerate().filter(|(_, verdict)| **verdict == Verdict::Kept).map(of_kept);
+    let latest = kept().map(|(latest, _)| latest).max();
+    let times = latest.zip(kept().map(|(_, received)| received).max());
+    let duplicates = verdicts.iter().filter(|verdict| **verdict == Verdict::Copy).count() as u64;
+    let batch = match kept().count() == batch.num_rows() {
         true => batch.clone(),
-        false => filter_record_batch(batch, &BooleanArray::from(keep)).map_err(|error| error.to_string())?,
+        false => {
+            let keep: BooleanArray = verdicts.iter().map(|verdict| Some(*verdict == Verdict::Kept)).collect();
+            filter_record_batch(batch, &keep).map_err(|error| error.to_string())?
+        }
     };
-    Ok(Sifted { kept, duplicates, times: of_kept })
+    Ok(Sifted { kept: batch, duplicates, times: times.map(|(latest, received)| Times { latest, received }) })
 }

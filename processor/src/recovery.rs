@@ -2,7 +2,7 @@
 //!
 //! With the rows of closed windows, in the same commit, go the watermark W, and for each partition the position P (the
 //! next offset) and the safe offset S (the oldest offset with an event of a window that was open). A processor that
-//! starts reads from S: the log is the state.
+//! starts reads from S, and before it what the dedup window was made of: the log is the state.
 
 /// What an event is for one window of one rollup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

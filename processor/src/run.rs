@@ -13,13 +13,14 @@ use event::clock::Clock;
 use event::codec;
 use event::decode::TimeBounds;
 use event::dedup::Window;
-use lake::table::{Error as LakeError, Outcome};
+use lake::table::Error as LakeError;
 use log::{Entry, Log, Next, ReadError, Reader};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
+mod closing;
 mod resume;
 
 /// The name under which retention waits for this reader.
@@ -40,6 +41,18 @@ struct Partition {
     /// The next offset.
     next: u64,
     window: Window,
+    /// It was read up to this end, and nothing has come since.
+    ended_at: Option<u64>,
+}
+
+/// Times in a row that the log did not have what was read next, after which an operator has to act: retention may
+/// overtake what a dedup window is made of, which reading anew heals.
+const OFFSET_ERRORS_MAX: u32 = 3;
+
+impl Partition {
+    fn new(next: u64, dedup_rows: usize) -> Self {
+        Partition { next, window: Window::new(dedup_rows), ended_at: None }
+    }
 }
 
 struct Processor {
@@ -56,8 +69,13 @@ struct Processor {
     timing: Timing,
     report: crate::Report,
     shutdown: CancellationToken,
-    /// Why nothing is read any more; an operator has to act.
-    stopped: Option<String>,
+    /// Reading is to begin anew, from what the tables say.
+    resume_due: bool,
+    offset_errors: u32,
+    /// Log or lake did not answer.
+    trouble: bool,
+    /// Nothing is read any more: an operator has to act.
+    stopped: bool,
 }
 
 /// See [`crate::run`].
@@ -83,7 +101,10 @@ impl Processor {
     ) -> Result<Option<Processor>, Error> {
         let Parts { log, lake, dedup_rows, bounds, clock, report } = parts;
         let mut plans = Vec::new();
-        for definition in &config.rollups {
+        for (number, definition) in config.rollups.iter().enumerate() {
+            if config.rollups[..number].iter().any(|other| other.name == definition.name) {
+                return Err(Error::Twice(definition.name.clone()));
+            }
             let plan = Plan::new(definition).await;
             let refused = |reason| Error::Refused { rollup: definition.name.clone(), reason };
             plans.push((definition, Arc::new(plan.map_err(refused)?)));
@@ -94,7 +115,7 @@ impl Processor {
                 let mut rollups = Vec::new();
                 for (definition, plan) in &plans {
                     let at = lake.rollups.join(&definition.name);
-                    let table = RollupTable::open(&at, definition, plan, log.as_ref()).await?;
+                    let table = RollupTable::open(&at, definition, plan, log.as_ref(), dedup_rows).await?;
                     let allowed_lateness = definition.allowed_lateness;
                     let kept = Kept::new(plan.clone(), groups, allowed_lateness, i64::MIN);
                     let (name, committed_at, plan) = (definition.name.clone(), Instant::now(), plan.clone());
@@ -109,7 +130,7 @@ impl Processor {
             match opened {
                 Ok((rollups, reader)) => {
                     let (topic, partitions) = (log.topic().to_owned(), BTreeMap::new());
-                    let (began, shutdown, stopped) = (Instant::now(), shutdown.clone(), None);
+                    let (began, shutdown) = (Instant::now(), shutdown.clone());
                     return Ok(Some(Processor {
                         log,
                         reader,
@@ -124,7 +145,10 @@ impl Processor {
                         timing,
                         report,
                         shutdown,
-                        stopped,
+                        resume_due: false,
+                        offset_errors: 0,
+                        trouble: false,
+                        stopped: false,
                     }));
                 }
                 Err(error) => {
@@ -145,8 +169,11 @@ impl Processor {
         let shutdown = self.shutdown.clone();
         loop {
             let work = async {
-                if self.stopped.is_some() {
+                if self.stopped {
                     return std::future::pending().await;
+                }
+                if self.resume_due {
+                    return self.resume().await;
                 }
                 tokio::select! {
                     biased;
@@ -155,54 +182,87 @@ impl Processor {
                 }
             };
             // Ending anywhere is as safe as a crash: the tables say where to go on.
-            tokio::select! {
+            let done = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
-                done = work => match done {
-                    Ok(()) => {}
-                    Err(error) => {
-                        let Some(reason) = passing(&error) else { return Err(error) };
-                        tracing::warn!(reason, "processor waits");
-                        (self.report)(Err(reason));
-                        tokio::select! {
-                            () = shutdown.cancelled() => return Ok(()),
-                            () = sleep(self.timing.retry) => {}
-                        }
-                        // What was under way is not known to be whole: from the tables again.
-                        self.resume_patiently().await?;
+                done = work => done,
+            };
+            match done {
+                Ok(()) => {}
+                Err(Error::Log(ReadError::OutOfRange { partition, offset, start, end })) => {
+                    self.offset_error(format!(
+                        "partition {partition}: offset {offset} is outside of the log's {start}..{end}"
+                    ));
+                }
+                // What was under way may be half done: from the tables again.
+                Err(error) => {
+                    let Some(reason) = passing(&error) else { return Err(error) };
+                    self.trouble(reason);
+                    self.resume_due = true;
+                    tokio::select! {
+                        () = shutdown.cancelled() => return Ok(()),
+                        () = sleep(self.timing.retry) => {}
                     }
                 }
             }
         }
     }
 
+    fn trouble(&mut self, reason: String) {
+        tracing::warn!(reason, "processor waits");
+        self.trouble = true;
+        (self.report)(Err(reason));
+    }
+
+    fn recovered(&mut self) {
+        if std::mem::take(&mut self.trouble) {
+            (self.report)(Ok(()));
+        }
+    }
+
     async fn take(&mut self, next: Result<Next, ReadError>) -> Result<(), Error> {
+        let next = match next {
+            Err(ReadError::Unavailable(reason)) => {
+                self.trouble(format!("the log does not answer: {reason}"));
+                sleep(self.timing.retry).await;
+                return Ok(());
+            }
+            next => next?,
+        };
+        self.recovered();
         match next {
-            Ok(Next::Assigned(partitions)) => {
-                for partition in partitions {
-                    self.partitions.insert(partition, Partition { next: 0, window: Window::new(self.dedup_rows) });
-                }
-                self.resume().await
+            Next::Assigned(partitions) => {
+                self.partitions
+                    .extend(partitions.into_iter().map(|number| (number, Partition::new(0, self.dedup_rows))));
+                self.resume_due = true;
             }
-            Ok(Next::Revoked(partitions)) => {
-                self.partitions.retain(|partition, _| !partitions.contains(partition));
-                self.resume().await
+            Next::Revoked(partitions) => {
+                self.partitions.retain(|number, _| !partitions.contains(number));
+                self.resume_due = true;
             }
-            Ok(Next::Record(entry)) => {
+            Next::Record(entry) => {
                 self.record(&entry)?;
                 // Other tasks get their turn after each record: a log with a backlog is always ready.
                 tokio::task::yield_now().await;
-                Ok(())
             }
-            Ok(Next::CaughtUp { partition, end }) => {
-                self.caught_up(partition, end);
-                Ok(())
+            Next::CaughtUp { partition, end } => {
+                if let Some(read) = self.partitions.get_mut(&partition) {
+                    read.ended_at = Some(end);
+                }
             }
-            Err(ReadError::OutOfRange { partition, offset, start, end }) => {
-                self.stop(format!("partition {partition}: offset {offset} is outside of the log's {start}..{end}"));
-                Ok(())
+        }
+        Ok(())
+    }
+
+    /// The log has not what was to be read next.
+    fn offset_error(&mut self, words: String) {
+        self.offset_errors += 1;
+        match self.offset_errors > OFFSET_ERRORS_MAX {
+            true => self.stop(words),
+            false => {
+                tracing::warn!(words, "reading begins anew");
+                self.resume_due = true;
             }
-            Err(error) => Err(error.into()),
         }
     }
 
@@ -210,7 +270,7 @@ impl Processor {
     fn stop(&mut self, words: String) {
         tracing::error!(words, "processor stopped");
         (self.report)(Err(format!("processor stopped: {words}")));
-        self.stopped = Some(words);
+        self.stopped = true;
     }
 
     fn now(&self) -> Moment {
@@ -224,11 +284,8 @@ impl Processor {
             return Ok(());
         }
         if entry.offset > partition.next && self.log.is_gapless() {
-            let words = format!(
-                "partition {}: record {} came where {} was due: records are gone from the log",
-                entry.partition, entry.offset, partition.next
-            );
-            self.stop(words);
+            let (number, offset, next) = (entry.partition, entry.offset, partition.next);
+            self.offset_error(format!("partition {number}: record {offset} came where {next} was due"));
             return Ok(());
         }
         let at = codec::Place {
@@ -241,7 +298,8 @@ impl Processor {
         let dedup = partition.window.start_offset().unwrap_or(entry.offset);
         let Sifted { kept, duplicates, times } =
             sift(&decoded.batch, entry.offset, &mut partition.window).map_err(Error::Broken)?;
-        partition.next = entry.offset + 1;
+        (partition.next, partition.ended_at) = (entry.offset + 1, None);
+        self.offset_errors = 0;
         let after = partition.window.start_offset().unwrap_or(partition.next);
         telemetry::read(kept.num_rows(), duplicates);
         let events = Events::new(kept)?;
@@ -251,85 +309,6 @@ impl Processor {
             let counted = rollup.kept.record(place, &events, times, now)?;
             rollup.kept.dedup_from(entry.partition, after);
             telemetry::counted(&rollup.name, counted);
-        }
-        Ok(())
-    }
-
-    fn caught_up(&mut self, partition: u32, end: u64) {
-        let now = self.now();
-        let Some(read) = self.partitions.get(&partition) else { return };
-        telemetry::lag(partition, end.saturating_sub(read.next));
-        if read.next >= end || !self.log.is_gapless() {
-            self.rollups.iter_mut().for_each(|rollup| rollup.kept.idle(partition, now));
-        }
-    }
-
-    /// Asks where the log ends, closes what is complete, and commits it.
-    async fn tick(&mut self) -> Result<(), Error> {
-        let numbers: Vec<u32> = self.partitions.keys().copied().collect();
-        // Windows are of all partitions: without one of them nothing is complete.
-        if numbers.len() != self.log.writer().partitions() as usize {
-            return Ok(());
-        }
-        for partition in numbers {
-            let end = self.reader.bounds(partition).await?.end;
-            self.caught_up(partition, end);
-        }
-        for index in 0..self.rollups.len() {
-            if self.close(index).await? == Outcome::Superseded {
-                tracing::warn!(
-                    rollup = self.rollups[index].name,
-                    "another processor has committed: reading starts again"
-                );
-                telemetry::superseded();
-                return self.resume().await;
-            }
-        }
-        self.release().await
-    }
-
-    /// Commits the windows of a rollup that are complete, and where it has come to.
-    async fn close(&mut self, index: usize) -> Result<Outcome, Error> {
-        let (now, closed_at) = (self.now(), self.clock.now());
-        let rollup = &mut self.rollups[index];
-        let nothing = Outcome::Committed { version: 0 };
-        let watermark_us = rollup.kept.advance(now);
-        let closed = rollup.kept.close(watermark_us)?;
-        let due = rollup.kept.has_moved() && rollup.committed_at.elapsed() >= self.timing.commit;
-        telemetry::open(&rollup.name, rollup.kept.fold(), watermark_us);
-        if closed.is_empty() && !due {
-            return Ok(nothing);
-        }
-        let positions = rollup.kept.positions();
-        let commit = rollup.table.prepare(&closed, watermark_us, &positions, closed_at).await?;
-        let outcome = loop {
-            match rollup.table.commit(&commit, watermark_us, &positions).await {
-                // The commit may be in the table: the same again finds it.
-                Err(LakeError::Unavailable(reason)) => {
-                    tracing::warn!(rollup = rollup.name, reason, "processor waits for the lake");
-                    (self.report)(Err(format!("the lake does not answer: {reason}")));
-                    sleep(self.timing.retry).await;
-                }
-                ended => break ended?,
-            }
-        };
-        if let Outcome::Committed { .. } = outcome {
-            rollup.kept.settle(watermark_us, &positions);
-            rollup.committed_at = Instant::now();
-            telemetry::closed(&rollup.name, &closed);
-            (self.report)(Ok(()));
-        }
-        Ok(outcome)
-    }
-
-    /// What no rollup will read again need not be kept for this reader.
-    async fn release(&mut self) -> Result<(), Error> {
-        for partition in self.partitions.keys() {
-            let safe =
-                self.rollups.iter().map(|rollup| rollup.kept.committed(*partition).map_or(0, |at| at.safe)).min();
-            if let Some(safe) = safe.filter(|safe| *safe > 0) {
-                self.reader.release(*partition, safe).await?;
-            }
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use event::clock::Micros;
 use event::schema::TIME_ZONE;
 use lake::location::Location;
 use lake::table::{Commit, Error, Outcome, Spec, Table, Txn};
-use lake::tables::{LOG, PARTITIONS, properties};
+use lake::tables::{DEDUP_ROWS, LOG, PARTITIONS, properties};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -78,17 +78,19 @@ fn schema(plan: &Plan) -> Schema {
 }
 
 impl RollupTable {
-    /// Opens the table, or makes it; refuses one that was made of other SQL, other windows or another log.
+    /// Opens the table, or makes it; refuses one that was made of other SQL, other windows, another log or another dedup window.
     pub(crate) async fn open(
         at: &Location,
         definition: &Definition,
         plan: &Plan,
         log: &dyn log::Log,
+        dedup_rows: usize,
     ) -> Result<RollupTable, Error> {
         let (name, partitions) = (&definition.name, log.writer().partitions());
         let own = [
             (LOG, format!("{}/{}", log.cluster(), log.topic())),
             (PARTITIONS, partitions.to_string()),
+            (DEDUP_ROWS, dedup_rows.to_string()),
             (SQL, definition.sql.clone()),
             (WINDOW, plan.windows.length_us().to_string()),
             (SLIDE, plan.windows.slide_us().to_string()),
@@ -237,7 +239,7 @@ fn parts(position: &Position) -> [i64; 4] {
     [position.next as i64, position.safe as i64, position.dedup as i64, position.fingerprint]
 }
 
-/// The same map for each row, of the table's own type.
+/// The same map for each row, of the table's own type: 12 bytes for each row and partition.
 fn positions_of(
     data_type: Result<&DataType, arrow_schema::ArrowError>,
     positions: &BTreeMap<u32, Position>,

@@ -11,6 +11,7 @@ const OTHER: &str = "playhead_processor_groups_as_other_total";
 const CLOSED: &str = "playhead_processor_windows_closed_total";
 const ROWS: &str = "playhead_processor_rows_total";
 const SUPERSEDED: &str = "playhead_processor_superseded_total";
+const WINDOWS_CUT: &str = "playhead_processor_dedup_windows_cut_total";
 const LAG: &str = "playhead_processor_lag_records";
 const WATERMARK: &str = "playhead_processor_watermark_seconds";
 const OPEN: &str = "playhead_processor_open_windows";
@@ -19,7 +20,7 @@ const BYTES: &str = "playhead_processor_open_bytes";
 
 /// Says what each metric is, and begins the counters at 0.
 pub(crate) fn describe() {
-    for name in [EVENTS, DUPLICATES, SUPERSEDED] {
+    for name in [EVENTS, DUPLICATES, SUPERSEDED, WINDOWS_CUT] {
         counter!(name).increment(0);
     }
     describe_counter!(EVENTS, "Events read that are no copies");
@@ -33,6 +34,7 @@ pub(crate) fn describe() {
     describe_counter!(CLOSED, "Windows whose rows were committed");
     describe_counter!(ROWS, "Rows committed to the rollup's table");
     describe_counter!(SUPERSEDED, "Times that reading began again because another processor had committed");
+    describe_counter!(WINDOWS_CUT, "Dedup windows that could not be rebuilt whole: retention had dropped their start");
     describe_gauge!(LAG, "Records of the partition that were not read yet, as its end said last");
     describe_gauge!(WATERMARK, "Up to when the rollup's events are taken for complete, since 1970");
     describe_gauge!(OPEN, "Windows of the rollup that are open");
@@ -82,6 +84,11 @@ pub(crate) fn closed(rollup: &str, windows: &[WindowRows]) {
 /// How far a partition's end is away.
 pub(crate) fn lag(partition: u32, records: u64) {
     gauge!(LAG, "partition" => partition.to_string()).set(records as f64);
+}
+
+/// A dedup window is short.
+pub(crate) fn window_cut() {
+    counter!(WINDOWS_CUT).increment(1);
 }
 
 /// Another processor was first.

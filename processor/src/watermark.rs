@@ -90,6 +90,13 @@ impl Watermark {
         }
     }
 
+    /// More of this partition has come, or may have.
+    pub fn busy(&mut self, partition: u32) {
+        if let Some(state) = self.partitions.get_mut(&partition) {
+            state.idle_since_us = None;
+        }
+    }
+
     /// Where it stands now, µs: windows that end at or before are complete.
     pub fn advance(&mut self, now: Moment) -> i64 {
         if let Some(candidate) = self.candidate(now) {
@@ -186,6 +193,19 @@ mod tests {
         assert_eq!(watermark.advance(at(70)), 39 * SECOND);
         watermark.idle(1, at(70));
         assert_eq!(watermark.advance(at(70)), 69 * SECOND);
+    }
+
+    #[test]
+    fn a_partition_that_has_more_again_holds_up_at_once() {
+        let mut watermark = watermark(2);
+        watermark.observe(0, 50 * SECOND, 50 * SECOND, at(50));
+        watermark.observe(1, 40 * SECOND, 40 * SECOND, at(50));
+        watermark.idle(0, at(50));
+        watermark.idle(1, at(50));
+        watermark.busy(1);
+        assert_eq!(watermark.advance(at(59)), 39 * SECOND);
+        watermark.busy(0);
+        assert_eq!(watermark.advance(at(59)), 39 * SECOND);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use arrow_select::filter::{FilterBuilder, FilterPredicate};
 use event::clock::Micros;
 use event::codec::{self, DeadLetter, Decoded};
 use event::date::Date;
-use event::dedup::{Keys, Window};
+use event::dedup::{Verdict, Window, verdicts};
 use event::nulls::{is_null, nulls};
 use event::schema::Column;
 
@@ -39,11 +39,7 @@ pub(crate) struct Sifted {
 
 /// Lets a record's rows into the window, and keeps none: for records that the table holds already.
 pub(crate) fn feed(decoded: &Decoded, offset: u64, window: &mut Window) -> Result<(), String> {
-    let keys = Keys::of(&decoded.batch)?;
-    for row in 0..decoded.batch.num_rows() {
-        window.observe(offset, keys.key(row)?);
-    }
-    Ok(())
+    verdicts(&decoded.batch, offset, window).map(|_| ())
 }
 
 /// Lets a record's rows into the window, and keeps those that weren't among its last N rows.
@@ -52,26 +48,28 @@ pub(crate) fn sift(decoded: Decoded, offset: u64, window: &mut Window) -> Result
     if rows.len() != batch.num_rows() {
         return Err(format!("decoded batch has {} rows and {} places", batch.num_rows(), rows.len()));
     }
-    let keys = Keys::of(&batch)?;
     let event_times = codec::times(&batch, Column::EVENT_TIME)?;
     let received = codec::times(&batch, Column::RECEIVED_AT)?;
     let mut duplicates = 0;
     let mut received_at_max = None;
     // The day of each row that is kept.
     let mut days: Vec<Option<i64>> = Vec::with_capacity(rows.len());
-    for row in 0..rows.len() {
-        let duplicate = window.observe(offset, keys.key(row)?);
-        if duplicate {
-            duplicates += 1;
-        } else if Date::of(event_times[row]).is_none() {
-            let reason = format!("event_time {} us is outside of the years 0001 to 9999", event_times[row]);
-            dead.push(DeadLetter { row: Some(rows[row]), reason });
-        } else {
-            received_at_max = received_at_max.max(Some(received[row]));
-            days.push(Some(Date::day(event_times[row])));
-            continue;
-        }
-        days.push(None);
+    for (row, verdict) in verdicts(&batch, offset, window)?.into_iter().enumerate() {
+        days.push(match verdict {
+            Verdict::Copy => {
+                duplicates += 1;
+                None
+            }
+            Verdict::Dateless => {
+                let reason = format!("event_time {} us is outside of the years 0001 to 9999", event_times[row]);
+                dead.push(DeadLetter { row: Some(rows[row]), reason });
+                None
+            }
+            Verdict::Kept => {
+                received_at_max = received_at_max.max(Some(received[row]));
+                Some(Date::day(event_times[row]))
+            }
+        });
     }
     let kept = by_date(&batch, rows, &days, event_times)?;
     Ok(Sifted { kept, duplicates, dead, received_at_max })

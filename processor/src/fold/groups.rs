@@ -135,6 +135,16 @@ impl Groups {
         self.plan.finish(columns, groups)
     }
 
+    /// The same rows, for the last time.
+    pub(super) fn finish(mut self) -> Result<(RecordBatch, u64)> {
+        let groups = self.events.len();
+        let mut columns = self.keys.take_all()?;
+        for accumulator in &mut self.accumulators {
+            columns.push(accumulator.evaluate(EmitTo::All)?);
+        }
+        self.plan.finish(columns, groups)
+    }
+
     /// Counts go where their keys went.
     fn renumber(&mut self, groups: usize) {
         let mut events = vec![0; groups];

@@ -82,15 +82,17 @@ impl Fold {
         })
     }
 
-    /// The windows that end at or before the watermark, first to last; they are open no more.
+    /// The windows that end at or before the watermark, first to last; they are open no more, also when this fails.
     pub fn close(&mut self, watermark_us: i64) -> Result<Vec<WindowRows>> {
         let windows = self.plan.windows;
         let mut closed = Vec::new();
-        // What fails leaves everything as it was: they are closed together or not at all.
-        for (start, groups) in self.open.iter_mut().take_while(|(start, _)| windows.end(**start) <= watermark_us) {
-            closed.push(look(groups, *start, windows.end(*start))?);
+        while let Some(first) = self.open.first_entry().filter(|first| windows.end(*first.key()) <= watermark_us) {
+            let (start_us, groups) = first.remove_entry();
+            let (events, grouped_as_other) = (groups.events(), groups.grouped_as_other());
+            let (rows, failed) = groups.finish()?;
+            let end_us = windows.end(start_us);
+            closed.push(WindowRows { start_us, end_us, events, grouped_as_other, failed, rows });
         }
-        self.open.retain(|start, _| windows.end(*start) > watermark_us);
         Ok(closed)
     }
 

@@ -70,6 +70,12 @@ impl Aggregate {
                 "aggregate one column of numbers, texts or times; of booleans bool_and or bool_or",
             ));
         }
+        if name == "avg" && matches!(self.function.field().data_type(), DataType::Decimal128(..)) {
+            return Err(Refused::new(
+                "avg of decimals fails for all when one is too large",
+                "cast its argument to double",
+            ));
+        }
         let made = self.function.create_groups_accumulator();
         made.map(|_| ()).map_err(|error| Refused::new(format!("{name} can't be kept"), error.strip_backtrace()))
     }

@@ -1,34 +1,28 @@
 //! Going on from what the tables say: at every assignment, and whenever another processor was first.
-use super::{Partition, Processor, passing};
+use super::{Partition, Processor};
 use crate::Error;
 use crate::kept::{Kept, Position};
 use crate::table::Standing;
-use event::dedup::Window;
+use crate::telemetry;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 impl Processor {
-    /// [`Processor::resume`], waiting for what does not answer.
-    pub(super) async fn resume_patiently(&mut self) -> Result<(), Error> {
-        loop {
-            match self.resume().await {
-                Ok(()) => return Ok(()),
-                Err(error) => {
-                    let Some(reason) = passing(&error) else { return Err(error) };
-                    (self.report)(Err(reason));
-                    tokio::select! {
-                        () = self.shutdown.cancelled() => return Ok(()),
-                        () = sleep(self.timing.retry) => {}
-                    }
-                }
-            }
-        }
-    }
-
-    /// Throws away what is held, and reads from the smallest D of the rollups on.
+    /// Throws away what is held, and reads from the smallest D of the rollups on. Without all partitions nothing is read:
+    /// what was folded could not be closed.
     pub(super) async fn resume(&mut self) -> Result<(), Error> {
-        let numbers: Vec<u32> = self.partitions.keys().copied().collect();
+        for rollup in &mut self.rollups {
+            rollup.kept = Kept::new(rollup.plan.clone(), self.groups, rollup.allowed_lateness, i64::MIN);
+        }
+        let (numbers, all) = (self.partitions.keys().copied().collect::<Vec<u32>>(), self.log.writer().partitions());
+        if !self.has_all() {
+            let words =
+                format!("it has {} of {all} partitions, and windows are of all: another has the rest", numbers.len());
+            (self.report)(Err(words));
+            self.resume_due = false;
+            return Ok(());
+        }
         let mut log = BTreeMap::new();
         for partition in &numbers {
             log.insert(*partition, self.reader.bounds(*partition).await?);
@@ -36,14 +30,17 @@ impl Processor {
         let (now_us, mut from) = (self.clock.now(), BTreeMap::new());
         for index in 0..self.rollups.len() {
             let rollup = &mut self.rollups[index];
-            let standing = rollup.table.reload(self.log.writer().partitions()).await?.clone();
+            let standing = rollup.table.reload(all).await?.clone();
             let latest_start = rollup.plan.windows.latest_start(now_us);
             let beginning = Beginning::of(&standing, &log, rollup.plan.windows.end(latest_start));
             rollup.kept = Kept::new(rollup.plan.clone(), self.groups, rollup.allowed_lateness, beginning.watermark_us);
             rollup.committed_at = Instant::now();
             let name = rollup.name.clone();
             for (partition, held) in &log {
-                let position = beginning.position(*partition, held);
+                let mut position = beginning.position(*partition, held);
+                if let (0, Some(last)) = (position.fingerprint, position.next.checked_sub(1)) {
+                    position.fingerprint = self.reader.fingerprint_at(*partition, last).await?.unwrap_or(0);
+                }
                 if let Some(words) = self.check(*partition, position, held).await? {
                     self.stop(format!("rollup {name}, partition {partition}: {words}"));
                     return Ok(());
@@ -56,18 +53,34 @@ impl Processor {
         for (partition, held) in log {
             let wanted = from.get(&partition).copied().unwrap_or(held.end);
             if wanted < held.start {
+                let lost = held.start - wanted;
                 tracing::warn!(
                     partition,
-                    lost = held.start - wanted,
-                    "a dedup window can't be rebuilt whole: copies of what retention has dropped are counted"
+                    lost,
+                    "retention has dropped records of a dedup window: copies of them count"
                 );
+                telemetry::window_cut();
             }
             let next = wanted.max(held.start);
             self.reader.seek(partition, next).await?;
-            self.partitions.insert(partition, Partition { next, window: Window::new(self.dedup_rows) });
+            self.partitions.insert(partition, Partition::new(next, self.dedup_rows));
         }
+        (self.resume_due, self.trouble) = (false, false);
         (self.report)(Ok(()));
         Ok(())
+    }
+
+    /// Why a log is not the one that a rollup was counted from, in words: asked before each commit, since a log may be made
+    /// anew under a running processor.
+    pub(super) async fn made_anew(&mut self, index: usize) -> Result<Option<String>, Error> {
+        for number in self.partitions.keys().copied().collect::<Vec<u32>>() {
+            let Some(committed) = self.rollups[index].kept.committed(number) else { continue };
+            let held = self.reader.bounds(number).await?;
+            if let Some(words) = self.check(number, committed, &held).await? {
+                return Ok(Some(format!("rollup {}, partition {number}: {words}", self.rollups[index].name)));
+            }
+        }
+        Ok(None)
     }
 
     /// Why a rollup can't go on from here, in words.

@@ -1,5 +1,6 @@
 //! A log in memory, tables on disk, and processors that come and go.
 use arrow_array::RecordBatch;
+use async_trait::async_trait;
 use bytes::Bytes;
 use event::clock::{Clock, Micros};
 use event::codec::header;
@@ -7,7 +8,7 @@ use event::decode::TimeBounds;
 use futures::TryStreamExt;
 use lake::location::Location;
 use lake::table::Table;
-use log::{Log as _, Record, memory};
+use log::{AppendError, Log, ReadError, Reader, Record, Writer, memory};
 use processor::rollup::Definition;
 use processor::{Config, Error, Lake, Parts, Timing};
 use serde_json::Value;
@@ -66,6 +67,8 @@ pub struct Harness {
     pub clock: Arc<TestClock>,
     pub config: Config,
     pub dedup_rows: usize,
+    /// Read as a log with gaps, which offsets tell less of.
+    pub sparse: bool,
 }
 
 /// Windows of ten seconds, no lateness.
@@ -88,6 +91,7 @@ impl Harness {
             clock,
             config: Config { rollups, groups_max: 1_000 },
             dedup_rows: 1_000,
+            sparse: false,
         }
     }
 
@@ -100,7 +104,7 @@ impl Harness {
         let (shutdown, answers) = (CancellationToken::new(), Arc::<Mutex<Vec<_>>>::default());
         let told = answers.clone();
         let parts = Parts {
-            log: self.log.clone(),
+            log: if self.sparse { Arc::new(Sparse(self.log.clone())) } else { self.log.clone() },
             lake: Lake { rollups: self.rollups() },
             dedup_rows: self.dedup_rows,
             bounds: TimeBounds { past_max: 86_400 * SECOND, future_max: 3_600 * SECOND, skew_min: 5 * SECOND },
@@ -152,4 +156,32 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
         }
     };
     tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("waited in vain: {what}"));
+}
+
+/// The same log, that does not say that it has no gaps: as Kafka's.
+struct Sparse(Arc<memory::Log>);
+
+#[async_trait]
+impl Log for Sparse {
+    fn topic(&self) -> &str {
+        self.0.topic()
+    }
+    fn cluster(&self) -> &str {
+        self.0.cluster()
+    }
+    fn is_gapless(&self) -> bool {
+        false
+    }
+    fn writer(&self) -> Arc<dyn Writer> {
+        self.0.writer()
+    }
+    async fn reader(&self, name: Option<&str>) -> Result<Box<dyn Reader>, ReadError> {
+        self.0.reader(name).await
+    }
+    async fn retain(&self) -> Result<(), ReadError> {
+        self.0.retain().await
+    }
+    async fn close(&self) -> Result<(), AppendError> {
+        self.0.close().await
+    }
 }

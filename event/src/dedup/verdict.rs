@@ -1,13 +1,42 @@
-//! Dedup keys of a decoded batch, row by row.
-use super::{Key, tenant_hash};
+//! Which rows of a decoded record count: one rule, for everybody who reads the log.
+use super::{Key, Window, tenant_hash};
+use crate::codec;
+use crate::date::Date;
 use crate::schema::Column;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{Array, FixedSizeBinaryArray, Int32Array, RecordBatch};
 
+/// What a row is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It counts.
+    Kept,
+    /// Its key is among the previous N rows.
+    Copy,
+    /// Its event time is outside of the years 0001 to 9999: a dead letter.
+    Dateless,
+}
+
+/// Lets the rows of the record at `offset` into the window, and says of each what it is. Every row goes in, kept or not.
+///
+/// # Errors
+/// Says in words what no batch of [`codec::decode`] has: a row without a key, or columns of other types.
+pub fn verdicts(batch: &RecordBatch, offset: u64, window: &mut Window) -> Result<Vec<Verdict>, String> {
+    let keys = Keys::of(batch)?;
+    let times = codec::times(batch, Column::EVENT_TIME)?;
+    let verdict = |row| {
+        Ok(match window.observe(offset, keys.key(row)?) {
+            true => Verdict::Copy,
+            false if Date::of(times[row]).is_none() => Verdict::Dateless,
+            false => Verdict::Kept,
+        })
+    };
+    (0..batch.num_rows()).map(verdict).collect()
+}
+
 /// The columns of a batch that its keys are made of.
-#[derive(Debug)]
-pub struct Keys<'a> {
+struct Keys<'a> {
     /// By dictionary value.
     tenants: Vec<u64>,
     tenant_of_row: &'a Int32Array,
@@ -15,11 +44,7 @@ pub struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    /// Of a batch that [`crate::codec::decode`] made.
-    ///
-    /// # Errors
-    /// Says in words what no such batch has: a row without a key, or columns of other types.
-    pub fn of(batch: &'a RecordBatch) -> Result<Self, String> {
+    fn of(batch: &'a RecordBatch) -> Result<Self, String> {
         let dictionary = batch
             .column_by_name(Column::TENANT_ID.name())
             .and_then(|column| column.as_dictionary_opt::<Int32Type>())
@@ -36,11 +61,7 @@ impl<'a> Keys<'a> {
         Ok(Keys { tenants, tenant_of_row: dictionary.keys(), ids })
     }
 
-    /// The key of a row.
-    ///
-    /// # Errors
-    /// Says in words that an id has not 16 bytes.
-    pub fn key(&self, row: usize) -> Result<Key, String> {
+    fn key(&self, row: usize) -> Result<Key, String> {
         let tenant = self.tenants[self.tenant_of_row.value(row) as usize];
         let id: &[u8; 16] = self.ids.value(row).try_into().map_err(|_| "event_id has not 16 bytes")?;
         Ok(Key { tenant, id: u128::from_be_bytes(*id) })

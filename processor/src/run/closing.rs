@@ -1,0 +1,116 @@
+//! Closing: what is known of the log's ends, windows that are complete, their commit.
+use super::{Processor, passing};
+use crate::watermark::Moment;
+use crate::{Error, telemetry};
+use lake::table::{Error as LakeError, Outcome};
+use log::ReadError;
+use tokio::time::{Instant, sleep};
+
+impl Processor {
+    /// Asks where the log ends, closes what is complete, and commits it.
+    pub(super) async fn tick(&mut self) -> Result<(), Error> {
+        // Windows are of all partitions: without one of them nothing is complete.
+        if !self.has_all() {
+            return Ok(());
+        }
+        if let Err(error) = self.look_at_ends().await {
+            let error = Error::from(error);
+            let Some(reason) = passing(&error) else { return Err(error) };
+            self.trouble(reason);
+            return Ok(());
+        }
+        // One moment for all: no later one than that at which the ends were known.
+        let now = self.now();
+        for index in 0..self.rollups.len() {
+            if self.close(index, now).await? == Outcome::Superseded {
+                let name = &self.rollups[index].name;
+                tracing::warn!(rollup = name, "another processor has committed: reading begins anew");
+                telemetry::superseded();
+                self.resume_due = true;
+                sleep(self.timing.retry).await;
+                return Ok(());
+            }
+            tokio::task::yield_now().await;
+        }
+        match self.release().await {
+            Err(ReadError::Unavailable(reason)) => {
+                tracing::warn!(reason, "the log keeps for a while what is not needed any more");
+                Ok(())
+            }
+            released => Ok(released?),
+        }
+    }
+
+    pub(super) fn has_all(&self) -> bool {
+        self.partitions.len() == self.log.writer().partitions() as usize
+    }
+
+    /// Of partitions that were read to an end: whether it is the end still. One that is being read is not asked for.
+    async fn look_at_ends(&mut self) -> Result<(), ReadError> {
+        let ended: Vec<(u32, u64)> =
+            self.partitions.iter().filter_map(|(number, read)| Some((*number, read.ended_at?))).collect();
+        for (number, ended_at) in ended {
+            let end = self.reader.bounds(number).await?.end;
+            let now = self.now();
+            telemetry::lag(number, end.saturating_sub(ended_at));
+            for rollup in &mut self.rollups {
+                match end <= ended_at {
+                    true => rollup.kept.idle(number, now),
+                    false => rollup.kept.busy(number),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits the windows of a rollup that are complete, and where it has come to.
+    async fn close(&mut self, index: usize, now: Moment) -> Result<Outcome, Error> {
+        let closed_at = self.clock.now();
+        let rollup = &mut self.rollups[index];
+        let watermark_us = rollup.kept.advance(now);
+        let due = rollup.kept.has_moved() && rollup.committed_at.elapsed() >= self.timing.commit;
+        telemetry::open(&rollup.name, rollup.kept.fold(), watermark_us);
+        if !due && !rollup.kept.has_complete(watermark_us) {
+            return Ok(Outcome::Committed { version: 0 });
+        }
+        if let Some(words) = self.made_anew(index).await? {
+            self.stop(words);
+            return Ok(Outcome::Committed { version: 0 });
+        }
+        let rollup = &mut self.rollups[index];
+        let closed = rollup.kept.close(watermark_us)?;
+        let positions = rollup.kept.positions();
+        let commit = rollup.table.prepare(&closed, watermark_us, &positions, closed_at).await?;
+        let outcome = loop {
+            match self.rollups[index].table.commit(&commit, watermark_us, &positions).await {
+                // The commit may be in the table: the same again finds it, by its file. One without a file is then taken
+                // for another's, and reading begins anew.
+                Err(LakeError::Unavailable(reason)) => {
+                    self.trouble(format!("the lake does not answer: {reason}"));
+                    sleep(self.timing.retry).await;
+                }
+                ended => break ended?,
+            }
+        };
+        self.recovered();
+        if let Outcome::Committed { .. } = outcome {
+            let rollup = &mut self.rollups[index];
+            rollup.kept.settle(watermark_us, &positions);
+            rollup.committed_at = Instant::now();
+            telemetry::closed(&rollup.name, &closed);
+        }
+        Ok(outcome)
+    }
+
+    /// What no rollup will read again need not be kept for this reader.
+    async fn release(&mut self) -> Result<(), ReadError> {
+        for partition in self.partitions.keys() {
+            let safe =
+                self.rollups.iter().map(|rollup| rollup.kept.committed(*partition).map_or(0, |at| at.safe)).min();
+            if let Some(safe) = safe.filter(|safe| *safe > 0) {
+                self.reader.release(*partition, safe).await?;
+            }
+        }
+        Ok(())
+    }
+}
