@@ -130,7 +130,9 @@ Examples:
   playhead load --url http://127.0.0.1:8080 --viewers 5000 --seconds 120 --acked acked.txt
 
 With --rate every event is valid and distinct; with --viewers an audience plays, with late, doubled and bad events. A
-refused connection, 429 or 5xx is tried again with the same ids until it is answered or the time is over.";
+refused connection, 429 or 5xx is tried again with the same ids until it is answered or the time is over, and 10 s more.
+What is due and can't go waits in a queue of 128 MiB; beyond it events are not sent, and are told as such: then the latencies
+are the queue's. Every 2xx counts as an acknowledgement, but for events that a Playhead's answer rejects.";
 
 /// Options of `load`.
 #[derive(Debug, Clone, Args)]
@@ -148,7 +150,7 @@ pub struct Load {
     #[arg(long, value_name = "N")]
     pub viewers: Option<u64>,
     /// With --viewers: seconds of the audience's life in one second of the run.
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, requires = "viewers")]
     pub speed: f64,
     /// Most events a request.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -160,7 +162,7 @@ pub struct Load {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Connections.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub connections: u32,
     /// How bodies are framed.
     #[arg(long, value_enum, default_value_t = LoadFormat::Ndjson)]
@@ -168,7 +170,7 @@ pub struct Load {
     /// A further header; may be given several times.
     #[arg(long = "header", value_name = "K: V")]
     pub headers: Vec<String>,
-    /// Write the ids that were acknowledged, one UUID a line; `playhead audit --acked FILE` reads it.
+    /// Write the ids that were acknowledged, one UUID a line, over what the file has; `playhead audit --acked FILE` reads it.
     #[arg(long, value_name = "FILE")]
     pub acked: Option<PathBuf>,
 }
@@ -200,6 +202,7 @@ const AUDIT_HELP: &str = "\
 Checks, for each partition: offsets without gap or repeat (duplicates dropped and dead letters counted), the table's
 positions against its files, each (tenant, event_id) once, every file there and of the size that the table says; and
 for each record that the log still holds, that its rows are in the lake. With --acked: every id of the file is there.
+Events of the log that the lake has not yet are pending, as after a kill: not exact until a node has brought them there.
 Runs beside `playhead up` (through its admin address) or offline. Over Kafka it reads the topic itself, from anywhere
 that reaches brokers and lake; offsets that no record took (markers of transactions) are not called gaps.";
 

@@ -39,8 +39,7 @@ pub fn whole_way(runs: u32, table: &mut Table) {
 
 /// `up` with the load beside it, as much as it takes.
 pub fn saturated(runs: u32, table: &mut Table) {
-    let (mut rates, mut cost, mut share, mut idle, mut peak) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let [mut rates, mut lake, mut cost, mut share, mut idle, mut peak] = [const { Vec::new() }; 6];
     for _ in 0..runs {
         let dir = tempfile::tempdir().expect("a folder");
         let up = Process::role("up", dir.path(), &[]);
@@ -49,16 +48,20 @@ pub fn saturated(runs: u32, table: &mut Table) {
         let before = up.usage().cpu_s;
         let load = Load { events_per_s: SATURATION, batch: 100, connections: 16, seconds: 20 };
         let outcome = load.on(&up);
-        let after = up.usage();
+        let (after, rows) = (up.usage(), up.metric("playhead_sink_rows_total"));
         rates.push(outcome.events_per_s / 1e3);
-        cost.push((after.cpu_s - before) * 1e6 / outcome.acknowledged);
+        lake.push(outcome.events_per_s / 1e3 * rows / outcome.acknowledged);
         share.push(outcome.cpu_s / (outcome.cpu_s + after.cpu_s - before));
         peak.push(after.resident_mb);
+        // What the sink has still to do is part of what an event costs.
+        up.wait_metric("playhead_sink_rows_total", outcome.acknowledged);
+        cost.push((up.usage().cpu_s - before) * 1e6 / outcome.acknowledged);
         up.stop();
     }
     let fact = |what: &str, unit, values, at_most| Fact { what: what.into(), unit, values, at_most };
     table.fact(fact("`up` at saturation, 100 events a request", "k events/s", rates, None));
-    table.fact(fact("`up` at saturation: edge, log and sink", "CPU-s a million events", cost, None));
+    table.fact(fact("of these, into the lake meanwhile", "k events/s", lake, None));
+    table.fact(fact("`up`: edge, log and sink, until all is in the lake", "CPU-s a million events", cost, None));
     table.fact(fact("of the CPU, the load generator's share", "", share, None));
     table.fact(fact("memory of `up`, idle", "MB", idle, Some(120.0)));
     table.fact(fact("memory of `up`, after 20 s at saturation", "MB", peak, Some(500.0)));

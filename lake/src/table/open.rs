@@ -102,7 +102,9 @@ impl Table {
             Table { name, label, delta, state, log, store, partition_columns, statistics_columns, disk, schema, txns };
         table.check_features()?;
         // A counter that appears with its first value has not grown to Prometheus.
-        for name in ["playhead_lake_commits_total", "playhead_lake_commit_conflicts_total"] {
+        for name in
+            ["playhead_lake_commits_total", "playhead_lake_commit_conflicts_total", "playhead_lake_merged_files_total"]
+        {
             metrics::counter!(name, "table" => table.label.clone()).increment(0);
         }
         Ok(table)

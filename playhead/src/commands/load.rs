@@ -131,8 +131,18 @@ fn print(report: &Report) {
     ));
     if report.not_sent > 0 {
         terminal::say(format_args!(
-            "{} events were due and never sent: the collector or this machine is too slow",
-            report.not_sent
+            "{} events were due and never sent, for which the latencies above are too good: {}; lower --rate",
+            report.not_sent,
+            match report.late * 10 > report.requests {
+                true => "this machine is too slow, or has too much to do",
+                false => "the collector is too slow",
+            }
+        ));
+    }
+    if report.duplicates_sent + report.bad_sent > 0 {
+        terminal::say(format_args!(
+            "of these on purpose: {} copies and {} bad events ({} of them rejected); {} distinct ones were acknowledged",
+            report.duplicates_sent, report.bad_sent, report.bad_rejected, report.distinct_acknowledged
         ));
     }
     if let Some(trouble) = &report.first_trouble {

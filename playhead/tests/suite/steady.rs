@@ -20,7 +20,7 @@ const JUDGED_FROM: u64 = 300;
 /// Growth of memory in the last half, in percent of its mean per ten minutes.
 const GROWTH_PERCENT_MAX: f64 = 10.0;
 /// More events a second than a node on a small machine takes: it is never idle.
-const RATE: u32 = 200_000;
+const RATE: u32 = 1_000_000;
 /// Files and sockets of one role: the runtime's, a few for each broker and each connection of the store, those of
 /// ingest's clients (16), and tables' files while they are read.
 const FILES_MAX: usize = 200;

@@ -13,14 +13,14 @@ impl Processor {
         if !self.has_all() {
             return Ok(());
         }
-        if let Err(error) = self.look_at_ends().await {
+        // One moment for all, from before the ends were asked for: what was in the log by then was read where it is idle.
+        let now = self.now();
+        if let Err(error) = self.look_at_ends(now).await {
             let error = Error::from(error);
             let Some(reason) = passing(&error) else { return Err(error) };
             self.trouble(reason);
             return Ok(());
         }
-        // One moment for all: no later one than that at which the ends were known.
-        let now = self.now();
         for index in 0..self.rollups.len() {
             if self.close(index, now).await? == Outcome::Superseded {
                 let name = &self.rollups[index].name;
@@ -28,6 +28,9 @@ impl Processor {
                 telemetry::superseded();
                 self.resume_due = true;
                 sleep(self.timing.retry).await;
+                return Ok(());
+            }
+            if self.stopped {
                 return Ok(());
             }
             tokio::task::yield_now().await;
@@ -46,12 +49,11 @@ impl Processor {
     }
 
     /// Of partitions that were read to an end: whether it is the end still. One that is being read is not asked for.
-    async fn look_at_ends(&mut self) -> Result<(), ReadError> {
+    async fn look_at_ends(&mut self, now: Moment) -> Result<(), ReadError> {
         let ended: Vec<(u32, u64)> =
             self.partitions.iter().filter_map(|(number, read)| Some((*number, read.ended_at?))).collect();
         for (number, ended_at) in ended {
             let end = self.reader.bounds(number).await?.end;
-            let now = self.now();
             telemetry::lag(number, end.saturating_sub(ended_at));
             for rollup in &mut self.rollups {
                 match end <= ended_at {
