@@ -11,9 +11,9 @@ use testbed::kafka::Broker;
 
 const SECONDS_DEFAULT: u64 = 30;
 /// Resident memory that a role may take: over twice what was seen at saturation on two cores, debug build, settings as
-/// shipped (230 MiB of ingest, 513 MiB of the sink).
-const INGEST_BYTES_MAX: f64 = 600.0 * MIB;
-const SINK_BYTES_MAX: f64 = 1_200.0 * MIB;
+/// shipped (74 MiB of ingest, 290 MiB of the sink).
+const INGEST_BYTES_MAX: f64 = 200.0 * MIB;
+const SINK_BYTES_MAX: f64 = 700.0 * MIB;
 const MIB: f64 = 1_048_576.0;
 /// From here on the slope of memory is judged: before, buffers and windows still fill.
 const JUDGED_FROM: u64 = 300;
