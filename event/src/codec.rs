@@ -206,6 +206,7 @@ fn number(record: &Record, name: &str) -> Result<Option<i64>, String> {
     let text = String::from_utf8_lossy(value);
     text.parse().map(Some).map_err(|_| format!("header {name} is not a decimal number: {text}"))
 }
+
 /// The values of a time column of a decoded batch, of which no row is null.
 ///
 /// # Errors

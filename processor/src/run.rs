@@ -36,6 +36,13 @@ struct Rollup {
     committed_at: Instant,
 }
 
+impl Rollup {
+    /// Nothing is open, and windows that end at or before this (µs) are closed.
+    fn begin_anew(&mut self, groups: Bounds, closed_to_us: i64) {
+        self.kept = Kept::new(self.plan.clone(), groups, self.allowed_lateness, closed_to_us);
+    }
+}
+
 /// A partition that is read.
 struct Partition {
     /// The next offset.

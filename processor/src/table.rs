@@ -3,7 +3,7 @@
 //! W, and for each partition P, S and D, are `txn` actions of the same commit as the rows: there is no other checkpoint.
 use crate::fold::WindowRows;
 use crate::kept::Position;
-use crate::rollup::{Definition, Plan};
+use crate::rollup::{Definition, OWN_COLUMNS, Plan};
 use arrow_array::{ArrayRef, Int32Array, Int64Array, MapArray, RecordBatch, StructArray, TimestampMicrosecondArray};
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{DataType, Field, Fields, Schema, TimeUnit};
@@ -224,8 +224,7 @@ impl RollupTable {
             time(closed_at),
             Arc::new(positions.map_err(|error| broken(error.to_string()))?),
         ];
-        let names = ["window_start", "window_end", "revision", "closed_at", "positions"];
-        let own = names.into_iter().zip(own).map(|(name, array)| (name.to_owned(), array));
+        let own = OWN_COLUMNS.into_iter().zip(own).map(|(name, array)| (name.to_owned(), array));
         let made = window.rows.schema();
         let made = made.fields().iter().map(|field| field.name().clone()).zip(window.rows.columns().iter().cloned());
         RecordBatch::try_from_iter(own.chain(made)).map_err(|error| broken(error.to_string()))

@@ -10,20 +10,15 @@ use datafusion::physical_expr::PhysicalExpr;
 
 /// The value of each row; `failed` counts those that are null because the expression failed on them.
 pub(super) fn evaluate(expression: &dyn PhysicalExpr, batch: &RecordBatch, failed: &mut u64) -> Result<ArrayRef> {
-    let rows = batch.num_rows();
-    match expression.evaluate(batch).and_then(|value| value.into_array(rows)) {
-        Ok(values) => Ok(values),
-        Err(error) if is_of_data(&error) => {
-            let mut parts = Vec::new();
-            by_halves(expression, batch, &mut parts, failed)?;
-            let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
-            Ok(concat(&parts)?)
-        }
-        Err(error) => Err(error),
+    let mut parts = Vec::new();
+    by_halves(expression, batch, &mut parts, failed)?;
+    match parts.as_slice() {
+        [whole] => Ok(whole.clone()),
+        parts => Ok(concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<&dyn Array>>())?),
     }
 }
 
-/// Of a batch that fails as a whole: rows that fail are as rare as they are odd.
+/// What fails as a whole is tried by halves: rows that fail are as rare as they are odd.
 fn by_halves(
     expression: &dyn PhysicalExpr,
     batch: &RecordBatch,
@@ -31,17 +26,17 @@ fn by_halves(
     failed: &mut u64,
 ) -> Result<()> {
     let rows = batch.num_rows();
-    if rows <= 1 {
-        *failed += rows as u64;
-        parts.push(new_null_array(&expression.data_type(&batch.schema())?, rows));
-        return Ok(());
-    }
-    let half = rows / 2;
-    for part in [batch.slice(0, half), batch.slice(half, rows - half)] {
-        match expression.evaluate(&part).and_then(|value| value.into_array(part.num_rows())) {
-            Ok(values) => parts.push(values),
-            Err(error) if is_of_data(&error) => by_halves(expression, &part, parts, failed)?,
-            Err(error) => return Err(error),
+    match expression.evaluate(batch).and_then(|value| value.into_array(rows)) {
+        Ok(values) => parts.push(values),
+        Err(error) if !is_of_data(&error) => return Err(error),
+        Err(_) if rows <= 1 => {
+            *failed += rows as u64;
+            parts.push(new_null_array(&expression.data_type(&batch.schema())?, rows));
+        }
+        Err(_) => {
+            let half = rows / 2;
+            by_halves(expression, &batch.slice(0, half), parts, failed)?;
+            by_halves(expression, &batch.slice(half, rows - half), parts, failed)?;
         }
     }
     Ok(())

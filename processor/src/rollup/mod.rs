@@ -12,4 +12,4 @@ pub use definition::Definition;
 pub use evaluate::Evaluated;
 pub use events::Events;
 pub use plan::Plan;
-pub(crate) use plan::is_text;
+pub(crate) use plan::{OWN_COLUMNS, is_text};

@@ -31,8 +31,8 @@ use std::sync::Arc;
 /// The table that rollups are of.
 const EVENTS: &str = "events";
 
-/// Columns of a rollup's table that its SQL can't name.
-const OWN_COLUMNS: [&str; 5] = ["window_start", "window_end", "revision", "closed_at", "positions"];
+/// Columns of a rollup's table that its SQL can't name, in their order.
+pub(crate) const OWN_COLUMNS: [&str; 5] = ["window_start", "window_end", "revision", "closed_at", "positions"];
 
 /// A rollup, ready to run.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Going on from what the tables say: at every assignment, and whenever another processor was first.
 use super::{Partition, Processor};
 use crate::Error;
-use crate::kept::{Kept, Position};
+use crate::kept::Position;
 use crate::table::Standing;
 use crate::telemetry;
 use std::collections::BTreeMap;
@@ -12,14 +12,12 @@ impl Processor {
     /// Throws away what is held, and reads from the smallest D of the rollups on. Without all partitions nothing is read:
     /// what was folded could not be closed.
     pub(super) async fn resume(&mut self) -> Result<(), Error> {
-        for rollup in &mut self.rollups {
-            rollup.kept = Kept::new(rollup.plan.clone(), self.groups, rollup.allowed_lateness, i64::MIN);
-        }
         let (numbers, all) = (self.partitions.keys().copied().collect::<Vec<u32>>(), self.log.writer().partitions());
         if !self.has_all() {
             let words =
                 format!("it has {} of {all} partitions, and windows are of all: another has the rest", numbers.len());
             (self.report)(Err(words));
+            self.rollups.iter_mut().for_each(|rollup| rollup.begin_anew(self.groups, i64::MIN));
             self.resume_due = false;
             return Ok(());
         }
@@ -33,7 +31,7 @@ impl Processor {
             let standing = rollup.table.reload(all).await?.clone();
             let latest_start = rollup.plan.windows.latest_start(now_us);
             let beginning = Beginning::of(&standing, &log, rollup.plan.windows.end(latest_start));
-            rollup.kept = Kept::new(rollup.plan.clone(), self.groups, rollup.allowed_lateness, beginning.watermark_us);
+            rollup.begin_anew(self.groups, beginning.watermark_us);
             rollup.committed_at = Instant::now();
             let name = rollup.name.clone();
             for (partition, held) in &log {
