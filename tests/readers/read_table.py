@@ -216,4 +216,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    # As in session_rows.py: an Arrow scan's thread may abort the interpreter's end (apache/arrow issues 34314, 39862).
+    sys.stdout.flush()
+    os._exit(code)
