@@ -68,6 +68,16 @@ impl Statistics {
     }
 }
 
+/// Smallest and largest value of a time column, µs, as a file's statistics say; without them every time is possible.
+pub(crate) fn times_of(json: Option<&str>, column: &str) -> (i64, i64) {
+    let stats: Value = json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+    let time = |of: &str| DateTime::parse_from_rfc3339(stats[of][column].as_str()?).ok();
+    let min = time("minValues").map_or(i64::MIN, |min| min.timestamp_micros());
+    // Others cut a largest value to its milliseconds (the protocol lets them).
+    let max = time("maxValues").map_or(i64::MAX, |max| max.timestamp_micros().saturating_add(999));
+    (min, max)
+}
+
 impl Bounds {
     fn merge(left: Option<Bounds>, right: Option<Bounds>) -> Option<Bounds> {
         match (left, right) {

@@ -17,6 +17,7 @@ mod txns;
 
 use crate::durable::DurableFileSystem;
 use crate::error::{self, Missing};
+use crate::stats::times_of;
 use arrow_schema::{Schema, SchemaRef};
 use deltalake_core::DeltaTable;
 use deltalake_core::kernel::LogicalFileView;
@@ -26,6 +27,7 @@ use deltalake_core::table::state::DeltaTableState;
 use object_store::path::Path as StorePath;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 /// Delta's property that names the columns with min/max statistics.
@@ -90,6 +92,19 @@ impl Table {
     /// [`Error::Incompatible`] for files with deletion vectors: their rows are not all there.
     pub async fn files(&self) -> Result<Vec<ActiveFile>, Error> {
         self.views().map(|view| self.active(&view)).collect()
+    }
+
+    /// Active files that may have rows whose `column`, a time, is in one of these ranges, µs: all of which the
+    /// statistics do not say otherwise.
+    ///
+    /// # Errors
+    /// As [`Table::files`].
+    pub async fn files_within(&self, column: &str, ranges: &[Range<i64>]) -> Result<Vec<ActiveFile>, Error> {
+        let within = |view: &LogicalFileView| {
+            let (min, max) = times_of(view.stats().as_deref(), column);
+            ranges.iter().any(|range| min < range.end && max >= range.start)
+        };
+        self.views().filter(within).map(|view| self.active(&view)).collect()
     }
 
     /// Size of a file in the store, bytes; `None` if it isn't there.

@@ -5,12 +5,14 @@ use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array as _, Int64Array, RecordBatch};
 use arrow_schema::DataType;
 use futures::TryStreamExt as _;
-use lake::table::{DataFile, Error, Table};
+use lake::table::{Commit, DataFile, Error, Table};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 crate::support::on_both! {
     a_file_reads_back_as_it_was_written
     the_statistics_bound_the_rows
+    files_are_found_by_the_times_of_their_rows
     each_group_becomes_a_row_group_of_its_own
     a_file_of_many_chunks_is_whole
     a_column_that_the_table_does_not_have_is_refused_and_leaves_no_file
@@ -49,6 +51,31 @@ async fn the_statistics_bound_the_rows(lake: Lake) {
     assert_eq!(stats["maxValues"]["event_time"], "2026-11-22T12:00:00.105Z");
     assert_eq!(stats["maxValues"]["content_id"], "title-6");
     assert_eq!(stats["nullCount"]["content_id"], 0);
+}
+
+async fn files_are_found_by_the_times_of_their_rows(lake: Lake) {
+    let mut table = lake.table().await;
+    // Rows of offset n are n ms after noon.
+    let (early, late) = (write(&table, DATE, &[(0, 0..3)]).await, write(&table, DATE, &[(0, 100..105)]).await);
+    let commit = Commit { adds: vec![early.clone(), late.clone()], data_change: true, ..Commit::default() };
+    table.commit(&commit).await.unwrap();
+    for open_anew in [false, true] {
+        if open_anew {
+            table = lake.table().await;
+        }
+        let found = async |column: &str, ranges: &[(i64, i64)]| {
+            let ranges: Vec<_> = ranges.iter().map(|(from, to)| NOON_MICROS + from..NOON_MICROS + to).collect();
+            let files = table.files_within(column, &ranges).await.unwrap();
+            files.into_iter().map(|file| file.path).collect::<BTreeSet<_>>()
+        };
+        let paths = |files: &[&DataFile]| files.iter().map(|file| file.path.clone()).collect::<BTreeSet<_>>();
+        assert_eq!(found("event_time", &[(0, 1)]).await, paths(&[&early]));
+        assert_eq!(found("event_time", &[(2_000, 2_001)]).await, paths(&[&early]), "the last row's time is in it");
+        assert_eq!(found("event_time", &[(5_000, 100_000)]).await, paths(&[]));
+        assert_eq!(found("event_time", &[(-9, -1), (104_000, 200_000)]).await, paths(&[&late]));
+        assert_eq!(found("event_time", &[(0, 1), (104_000, 200_000)]).await, paths(&[&early, &late]));
+        assert_eq!(found("received_at", &[(0, 1)]).await, paths(&[&early, &late]), "without statistics all may be");
+    }
 }
 
 async fn each_group_becomes_a_row_group_of_its_own(lake: Lake) {
