@@ -7,6 +7,7 @@
 //! ```
 //! No I/O, and no clock of its own.
 use crate::fold::{Bounds, Fold, WindowRows};
+use crate::late::Late;
 use crate::recovery::{Committed, Event};
 use crate::rollup::{Events, Plan};
 use crate::watermark::{Moment, Watermark};
@@ -82,6 +83,8 @@ pub(crate) struct Kept {
     partitions: BTreeMap<u32, Read>,
     /// Of each open window, by its start (µs) and by partition.
     first: BTreeMap<i64, BTreeMap<u32, First>>,
+    /// Events of closed windows, by window start (µs), that are not marked yet.
+    late: BTreeMap<i64, Late>,
 }
 
 impl Kept {
@@ -94,6 +97,7 @@ impl Kept {
             closed_to_us,
             partitions: BTreeMap::new(),
             first: BTreeMap::new(),
+            late: BTreeMap::new(),
         }
     }
 
@@ -120,11 +124,12 @@ impl Kept {
         let committed = Committed { watermark_us: self.closed_to_us, position: read.committed.next };
         let evaluated = self.plan.evaluate(events)?;
         let mut counted = Counted { late: 0, failed: evaluated.failed };
-        let (windows, first) = (self.plan.windows, &mut self.first);
+        let (windows, first, late) = (self.plan.windows, &mut self.first, &mut self.late);
         self.fold.fold(&evaluated, |start, rows| match committed.decide(offset, windows.end(start)) {
             Event::Counted => false,
             Event::Late => {
                 counted.late += rows as u64;
+                late.entry(start).or_default().add(partition, offset, rows as u64);
                 false
             }
             Event::Open => {
@@ -214,6 +219,16 @@ impl Kept {
     /// What of a partition was committed.
     pub(crate) fn committed(&self, partition: u32) -> Option<Position> {
         self.partitions.get(&partition).map(|read| read.committed)
+    }
+
+    /// Events of closed windows, by window start (µs), that are not marked yet: P must not pass them.
+    pub(crate) fn late(&self) -> &BTreeMap<i64, Late> {
+        &self.late
+    }
+
+    /// All of them are marked.
+    pub(crate) fn marked(&mut self) {
+        self.late.clear();
     }
 
     /// The open windows as they are now.

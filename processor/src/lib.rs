@@ -17,17 +17,22 @@
 //! - [`functions`]: the aggregates of our own, whose states merge and can be read by others.
 //! - [`fold`]: the open windows of a rollup.
 //! - [`windows`]: which windows an event is in. [`watermark`]: when they close. [`recovery`]: what was counted already.
-//! - `run`: the loop; `kept`: one rollup in it; `table`: where its rows go.
+//! - `run`: the loop; `kept`: one rollup in it; `table`: where its rows go; `late`: what came too late, and its correction.
 //!
 //! DataFusion parses, plans, evaluates expressions and keeps the accumulators; what it has no notion of is a window that
 //! stays open between batches.
 //!
-//! Not yet: events that come after their window was closed are counted, and not corrected; windows are of all partitions,
-//! so one process reads them all; the tables have no upkeep (checkpoints); open windows and their bytes are told and not bounded.
+//! An event that comes after its window was closed is marked, and the window is computed again from the table `events`
+//! (`late`).
+//!
+//! Not yet: windows are of all partitions, so one process reads them all; the tables have no upkeep (checkpoints); open
+//! windows and their bytes are told and not bounded.
 pub mod fold;
 pub mod functions;
 mod kept;
+mod late;
 pub mod limits;
+mod positions;
 mod reading;
 pub mod recovery;
 pub mod rollup;
@@ -60,6 +65,10 @@ pub struct Config {
 pub struct Lake {
     /// Folder of the rollups' tables; each is named as its rollup.
     pub rollups: Location,
+    /// The table of windows that late events came for.
+    pub late_windows: Location,
+    /// The sink's table of events: what windows are corrected from.
+    pub events: Location,
 }
 
 /// What a processor reports before it has tables and partitions.
@@ -93,11 +102,21 @@ pub struct Timing {
     pub commit: Duration,
     /// After log or lake did not answer.
     pub retry: Duration,
+    /// Windows that late events came for are marked so often, and before each commit.
+    pub mark: Duration,
+    /// Between two looks at what can be corrected.
+    pub correct: Duration,
 }
 
 impl Default for Timing {
     fn default() -> Self {
-        Timing { tick: Duration::from_secs(1), commit: Duration::from_secs(30), retry: Duration::from_secs(1) }
+        Timing {
+            tick: Duration::from_secs(1),
+            commit: Duration::from_secs(30),
+            retry: Duration::from_secs(1),
+            mark: Duration::from_secs(2),
+            correct: Duration::from_secs(5),
+        }
     }
 }
 
@@ -124,6 +143,13 @@ pub enum Error {
     /// Evaluating or aggregating failed, for whatever events.
     #[error("a rollup can't be computed: {0}")]
     Computing(#[from] datafusion::common::DataFusionError),
+    /// Late events of more windows than are kept: the processor waits until some are corrected.
+    #[error(
+        "more than {} windows wait for a correction of late events: is a sink writing the table events? Nothing more is \
+         counted until some are corrected",
+        limits::LATE_WINDOWS_MAX
+    )]
+    TooManyLate,
     /// An invariant of the processor itself is broken (a bug): nothing of what was under way was committed.
     #[error("processor is broken: {0}")]
     Broken(String),

@@ -19,5 +19,15 @@ pub const WINDOWS_OF_EVENT_MAX: u32 = 60;
 /// The longest allowed lateness.
 pub const LATENESS_MAX: Duration = Duration::from_secs(3_600);
 
+/// Windows that late events were marked for, of all rollups together: 30 days of minutes, of six rollups. A mark is about
+/// 100 bytes, and all are written anew with each change.
+pub const LATE_WINDOWS_MAX: usize = 6 * 30 * 1_440;
+
+/// Windows of a rollup that are computed again at once: their groups are in memory together, as those of open windows are.
+pub const CORRECTED_AT_ONCE: usize = 60;
+
+/// The longest time between two revisions of a window that late events keep coming for.
+pub const CORRECTION_WAIT_MAX: Duration = Duration::from_secs(600);
+
 /// Keys and aggregates of a rollup, together.
 pub const COLUMNS_MAX: usize = 64;

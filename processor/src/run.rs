@@ -3,6 +3,7 @@
 //! All rollups are kept from one pass over the log. While a store does not answer, nothing is read.
 use crate::fold::Bounds;
 use crate::kept::{Kept, Place};
+use crate::late::{Corrected, Corrector, LateWindows};
 use crate::reading::{Sifted, sift};
 use crate::rollup::{Events, Plan};
 use crate::table::RollupTable;
@@ -17,6 +18,7 @@ use lake::table::Error as LakeError;
 use log::{Entry, Log, Next, ReadError, Reader};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -67,6 +69,8 @@ struct Processor {
     reader: Box<dyn Reader>,
     topic: String,
     rollups: Vec<Rollup>,
+    late_windows: LateWindows,
+    marked_at: Instant,
     partitions: BTreeMap<u32, Partition>,
     dedup_rows: usize,
     bounds: TimeBounds,
@@ -94,8 +98,18 @@ pub(crate) async fn run(
 ) -> Result<(), Error> {
     telemetry::describe();
     (parts.report)(Err(crate::STARTING.to_owned()));
-    let Some(mut processor) = Processor::open(config, parts, timing, &shutdown).await? else { return Ok(()) };
-    processor.drive().await
+    let opened = Processor::open(config, parts, timing, &shutdown).await?;
+    let Some((mut processor, corrector)) = opened else { return Ok(()) };
+    // A task of its own: what it computes shall not hold up the loop. It ends with this future.
+    let mut corrections = JoinSet::new();
+    corrections.spawn(corrector.run());
+    tokio::select! {
+        ended = processor.drive() => ended,
+        Some(ended) = corrections.join_next() => match ended {
+            Ok(ended) => ended,
+            Err(panic) => Err(Error::Broken(format!("corrections ended: {panic}"))),
+        },
+    }
 }
 
 impl Processor {
@@ -105,7 +119,7 @@ impl Processor {
         parts: Parts,
         timing: Timing,
         shutdown: &CancellationToken,
-    ) -> Result<Option<Processor>, Error> {
+    ) -> Result<Option<(Processor, Corrector)>, Error> {
         let Parts { log, lake, dedup_rows, bounds, clock, report } = parts;
         let mut plans = Vec::new();
         for (number, definition) in config.rollups.iter().enumerate() {
@@ -119,30 +133,45 @@ impl Processor {
         let groups = Bounds { groups_max: config.groups_max };
         loop {
             let opened = async {
-                let mut rollups = Vec::new();
+                let (mut rollups, mut corrected) = (Vec::new(), Vec::new());
                 for (definition, plan) in &plans {
                     let at = lake.rollups.join(&definition.name);
-                    let table = RollupTable::open(&at, definition, plan, log.as_ref(), dedup_rows).await?;
+                    let open = async || RollupTable::open(&at, definition, plan, log.as_ref(), dedup_rows).await;
+                    let table = open().await?;
+                    let (name, plan) = (definition.name.clone(), plan.clone());
+                    corrected.push(Corrected { name, plan: plan.clone(), table: open().await? });
                     let allowed_lateness = definition.allowed_lateness;
                     let kept = Kept::new(plan.clone(), groups, allowed_lateness, i64::MIN);
                     let (name, committed_at, plan) = (definition.name.clone(), Instant::now(), plan.clone());
                     rollups.push(Rollup { name, table, kept, plan, allowed_lateness, committed_at });
                 }
-                Ok::<_, Error>((rollups, log.reader(Some(READER)).await?))
+                let late_windows = LateWindows::open(&lake.late_windows, log.as_ref()).await?;
+                let corrector = Corrector {
+                    rollups: corrected,
+                    late: LateWindows::open(&lake.late_windows, log.as_ref()).await?,
+                    events: (lake.events.clone(), None),
+                    log: log.clone(),
+                    groups,
+                    clock: clock.clone(),
+                    pause: timing.correct,
+                };
+                Ok::<_, Error>((rollups, late_windows, corrector, log.reader(Some(READER)).await?))
             };
             let opened = tokio::select! {
                 () = shutdown.cancelled() => return Ok(None),
                 opened = opened => opened,
             };
             match opened {
-                Ok((rollups, reader)) => {
+                Ok((rollups, late_windows, corrector, reader)) => {
                     let (topic, partitions) = (log.topic().to_owned(), BTreeMap::new());
                     let (began, shutdown) = (Instant::now(), shutdown.clone());
-                    return Ok(Some(Processor {
+                    let processor = Processor {
                         log,
                         reader,
                         topic,
                         rollups,
+                        late_windows,
+                        marked_at: began,
                         partitions,
                         dedup_rows,
                         bounds,
@@ -156,7 +185,8 @@ impl Processor {
                         offset_errors: 0,
                         trouble: false,
                         stopped: false,
-                    }));
+                    };
+                    return Ok(Some((processor, corrector)));
                 }
                 Err(error) => {
                     let Some(reason) = passing(&error) else { return Err(error) };
@@ -326,6 +356,7 @@ fn passing(error: &Error) -> Option<String> {
     match error {
         Error::Lake(LakeError::Unavailable(reason)) => Some(format!("the lake does not answer: {reason}")),
         Error::Log(ReadError::Unavailable(reason)) => Some(format!("the log does not answer: {reason}")),
+        Error::TooManyLate => Some(error.to_string()),
         _ => None,
     }
 }

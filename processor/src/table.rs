@@ -3,10 +3,10 @@
 //! W, and for each partition P, S and D, are `txn` actions of the same commit as the rows: there is no other checkpoint.
 use crate::fold::WindowRows;
 use crate::kept::Position;
+use crate::positions::{self, Positions};
 use crate::rollup::{Definition, OWN_COLUMNS, Plan};
-use arrow_array::{ArrayRef, Int32Array, Int64Array, MapArray, RecordBatch, StructArray, TimestampMicrosecondArray};
-use arrow_buffer::OffsetBuffer;
-use arrow_schema::{DataType, Field, Fields, Schema, TimeUnit};
+use arrow_array::{ArrayRef, Int32Array, RecordBatch, TimestampMicrosecondArray};
+use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use event::clock::Micros;
 use event::schema::TIME_ZONE;
 use lake::location::Location;
@@ -14,6 +14,10 @@ use lake::table::{Commit, Error, Outcome, Spec, Table, Txn};
 use lake::tables::{DEDUP_ROWS, LOG, PARTITIONS, properties};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+mod revisions;
+
+pub(crate) use revisions::Latest;
 
 /// Property: the SQL that the table's rows come from.
 const SQL: &str = "playhead.rollup.sql";
@@ -34,6 +38,13 @@ pub(crate) struct Standing {
     pub(crate) positions: BTreeMap<u32, Position>,
 }
 
+/// What every row of a revision says of it.
+#[derive(Debug, Clone, Copy)]
+struct Revision<'a> {
+    positions: &'a Positions,
+    closed_at: Micros,
+}
+
 /// A rollup's table, and the log that it is of.
 pub(crate) struct RollupTable {
     table: Table,
@@ -45,14 +56,6 @@ pub(crate) struct RollupTable {
 
 fn time(name: &str) -> Field {
     Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some(TIME_ZONE.into())), false)
-}
-
-/// `positions`: by partition of the log the next offset when the window was closed.
-fn positions_field() -> Field {
-    let entry =
-        Fields::from(vec![Field::new("key", DataType::Int32, false), Field::new("value", DataType::Int64, false)]);
-    let entries = Field::new("key_value", DataType::Struct(entry), false);
-    Field::new("positions", DataType::Map(Arc::new(entries), false), false)
 }
 
 /// Delta knows neither views nor large strings.
@@ -71,7 +74,7 @@ fn schema(plan: &Plan) -> Schema {
         time("window_end"),
         Field::new("revision", DataType::Int32, false),
         time("closed_at"),
-        positions_field(),
+        positions::field(),
     ];
     let made = plan.output().fields().iter().map(|field| Field::new(field.name(), stored(field.data_type()), true));
     Schema::new(own.into_iter().chain(made).collect::<Vec<_>>())
@@ -173,8 +176,11 @@ impl RollupTable {
         closed_at: Micros,
     ) -> Result<Commit, Error> {
         let mut commit = Commit { data_change: true, ..Commit::default() };
+        let next = positions.iter().map(|(partition, position)| (*partition, position.next)).collect();
+        let revision = Revision { positions: &next, closed_at };
         let batches = closed.iter().filter(|window| window.rows.num_rows() > 0);
-        let batches = batches.map(|window| self.rows(window, positions, closed_at)).collect::<Result<Vec<_>, _>>()?;
+        let batches =
+            batches.map(|window| self.rows(window, FIRST_REVISION, revision)).collect::<Result<Vec<_>, _>>()?;
         if !batches.is_empty() {
             commit.adds.push(self.table.write_file(BTreeMap::new(), vec![batches]).await?);
         }
@@ -206,22 +212,19 @@ impl RollupTable {
         Ok(outcome)
     }
 
-    fn rows(
-        &self,
-        window: &WindowRows,
-        positions: &BTreeMap<u32, Position>,
-        closed_at: Micros,
-    ) -> Result<RecordBatch, Error> {
+    fn rows(&self, window: &WindowRows, revision: i32, of: Revision<'_>) -> Result<RecordBatch, Error> {
         let rows = window.rows.num_rows();
         let schema = self.table.data_schema();
         let time = |time: i64| Arc::new(TimestampMicrosecondArray::from(vec![time; rows]).with_timezone(TIME_ZONE));
-        let positions = positions_of(schema.field_with_name("positions").map(Field::data_type), positions, rows);
         let broken = |reason: String| Error::Broken { table: self.name.clone(), reason };
+        let positions = schema
+            .field_with_name("positions")
+            .and_then(|field| positions::column(field.data_type(), std::iter::repeat_n(of.positions, rows)));
         let own: Vec<ArrayRef> = vec![
             time(window.start_us),
             time(window.end_us),
-            Arc::new(Int32Array::from(vec![FIRST_REVISION; rows])),
-            time(closed_at),
+            Arc::new(Int32Array::from(vec![revision; rows])),
+            time(of.closed_at),
             Arc::new(positions.map_err(|error| broken(error.to_string()))?),
         ];
         let own = OWN_COLUMNS.into_iter().zip(own).map(|(name, array)| (name.to_owned(), array));
@@ -236,24 +239,4 @@ const PARTS: [&str; 4] = ["position", "safe", "dedup", "fingerprint"];
 
 fn parts(position: &Position) -> [i64; 4] {
     [position.next as i64, position.safe as i64, position.dedup as i64, position.fingerprint]
-}
-
-/// The same map for each row, of the table's own type: 12 bytes for each row and partition.
-fn positions_of(
-    data_type: Result<&DataType, arrow_schema::ArrowError>,
-    positions: &BTreeMap<u32, Position>,
-    rows: usize,
-) -> Result<MapArray, arrow_schema::ArrowError> {
-    let DataType::Map(entries, _) = data_type? else {
-        return Err(arrow_schema::ArrowError::SchemaError("positions is no map".to_owned()));
-    };
-    let DataType::Struct(fields) = entries.data_type() else {
-        return Err(arrow_schema::ArrowError::SchemaError("positions has no entries".to_owned()));
-    };
-    let all = || (0..rows).flat_map(|_| positions);
-    let keys: Int32Array = all().map(|(partition, _)| *partition as i32).collect();
-    let values: Int64Array = all().map(|(_, position)| position.next as i64).collect();
-    let held = StructArray::try_new(fields.clone(), vec![Arc::new(keys), Arc::new(values)], None)?;
-    let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(positions.len(), rows));
-    MapArray::try_new(entries.clone(), offsets, held, None, false)
 }

@@ -10,6 +10,9 @@ const FAILED: &str = "playhead_processor_failed_values_total";
 const OTHER: &str = "playhead_processor_groups_as_other_total";
 const CLOSED: &str = "playhead_processor_windows_closed_total";
 const ROWS: &str = "playhead_processor_rows_total";
+const LATE_WINDOWS: &str = "playhead_processor_late_windows";
+const CORRECTED: &str = "playhead_processor_windows_corrected_total";
+const CORRECTIONS_FAILED: &str = "playhead_processor_corrections_failed_total";
 const SUPERSEDED: &str = "playhead_processor_superseded_total";
 const WINDOWS_CUT: &str = "playhead_processor_dedup_windows_cut_total";
 const LAG: &str = "playhead_processor_lag_records";
@@ -20,7 +23,7 @@ const BYTES: &str = "playhead_processor_open_bytes";
 
 /// Says what each metric is, and begins the counters at 0.
 pub(crate) fn describe() {
-    for name in [EVENTS, DUPLICATES, SUPERSEDED, WINDOWS_CUT] {
+    for name in [EVENTS, DUPLICATES, SUPERSEDED, WINDOWS_CUT, CORRECTIONS_FAILED] {
         counter!(name).increment(0);
     }
     describe_counter!(EVENTS, "Events read that are no copies");
@@ -29,6 +32,15 @@ pub(crate) fn describe() {
         "Events passed over because their id was among the previous rows of the dedup window"
     );
     describe_counter!(LATE, "Events of windows that had been closed before they came, once a window");
+    describe_gauge!(
+        LATE_WINDOWS,
+        "Closed windows of the rollup that late events came for and that wait for a correction"
+    );
+    describe_counter!(CORRECTED, "Windows computed again from the table events, since late events had come for them");
+    describe_counter!(
+        CORRECTIONS_FAILED,
+        "Tries to correct late windows that failed for another reason than a lake that does not answer"
+    );
     describe_counter!(FAILED, "Values that are null because their expression failed on the event or the group");
     describe_counter!(OTHER, "Groups that were put together as (other) because a window had too many");
     describe_counter!(CLOSED, "Windows whose rows were committed");
@@ -94,4 +106,19 @@ pub(crate) fn window_cut() {
 /// Another processor was first.
 pub(crate) fn superseded() {
     counter!(SUPERSEDED).increment(1);
+}
+
+/// Windows of a rollup wait for a correction.
+pub(crate) fn late_windows(rollup: &str, windows: usize) {
+    gauge!(LATE_WINDOWS, "rollup" => rollup.to_owned()).set(windows as f64);
+}
+
+/// Windows of a rollup were corrected.
+pub(crate) fn corrected(rollup: &str, windows: usize) {
+    counter!(CORRECTED, "rollup" => rollup.to_owned()).increment(windows as u64);
+}
+
+/// A try to correct failed.
+pub(crate) fn correction_failed() {
+    counter!(CORRECTIONS_FAILED).increment(1);
 }

@@ -2,6 +2,7 @@
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{ArrayRef, RecordBatch};
+use arrow_buffer::ScalarBuffer;
 use arrow_cast::cast;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Result, internal_err};
@@ -26,10 +27,12 @@ pub(super) fn schema() -> SchemaRef {
     SCHEMA.clone()
 }
 
-/// A batch of the canonical columns. Each is converted once, when the first rollup asks for it.
+/// A batch of events by their canonical columns. Each is converted once, when the first rollup asks for it.
 #[derive(Debug)]
 pub struct Events {
-    batch: RecordBatch,
+    /// By their place in the canonical schema; `None`: it was not read.
+    columns: Vec<Option<ArrayRef>>,
+    times: ScalarBuffer<i64>,
     converted: Vec<OnceCell<ArrayRef>>,
 }
 
@@ -40,18 +43,30 @@ impl Events {
         if !Arc::ptr_eq(&schema, &canonical()) && schema != canonical() {
             return internal_err!("a batch of events has other columns than the canonical ones: {schema}");
         }
-        let converted = vec![OnceCell::new(); batch.num_columns()];
-        Ok(Events { batch, converted })
+        Self::of(batch.columns().iter().cloned().map(Some).collect())
+    }
+
+    /// Of rows of the table `events`, with as many of its columns as were read, event_time among them.
+    pub(crate) fn of_lake(batch: &RecordBatch) -> Result<Self> {
+        Self::of(Column::all().map(|column| batch.column_by_name(column.name()).cloned()).collect())
+    }
+
+    fn of(columns: Vec<Option<ArrayRef>>) -> Result<Self> {
+        let times = columns[Column::EVENT_TIME.index()].as_ref();
+        let Some(times) = times.and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>()) else {
+            return internal_err!("a batch of events has no event_time");
+        };
+        Ok(Events { times: times.values().clone(), converted: vec![OnceCell::new(); columns.len()], columns })
     }
 
     /// How many.
     pub fn rows(&self) -> usize {
-        self.batch.num_rows()
+        self.times.len()
     }
 
     /// Event times, µs.
     pub fn times(&self) -> &[i64] {
-        self.batch.column(Column::EVENT_TIME.index()).as_primitive::<TimestampMicrosecondType>().values()
+        &self.times
     }
 
     /// The column at this place of the canonical schema.
@@ -59,7 +74,10 @@ impl Events {
         if let Some(converted) = self.converted[place].get() {
             return Ok(converted.clone());
         }
-        let converted = cast(self.batch.column(place), SCHEMA.field(place).data_type())?;
+        let Some(column) = &self.columns[place] else {
+            return internal_err!("column {} of a batch of events was not read", SCHEMA.field(place).name());
+        };
+        let converted = cast(column, SCHEMA.field(place).data_type())?;
         Ok(self.converted[place].get_or_init(|| converted).clone())
     }
 }

@@ -1,5 +1,6 @@
 //! Closing: what is known of the log's ends, windows that are complete, their commit.
-use super::{Processor, passing};
+use super::{Processor, Rollup, passing};
+use crate::late::{Late, Mark, Marks};
 use crate::watermark::Moment;
 use crate::{Error, telemetry};
 use lake::table::{Error as LakeError, Outcome};
@@ -20,6 +21,9 @@ impl Processor {
             let Some(reason) = passing(&error) else { return Err(error) };
             self.trouble(reason);
             return Ok(());
+        }
+        if self.marked_at.elapsed() >= self.timing.mark {
+            self.mark_late().await?;
         }
         for index in 0..self.rollups.len() {
             if self.close(index, now).await? == Outcome::Superseded {
@@ -79,6 +83,10 @@ impl Processor {
             self.stop(words);
             return Ok(Outcome::Committed { version: 0 });
         }
+        // P moves past them with the commit.
+        if !self.rollups[index].kept.late().is_empty() {
+            self.mark_late().await?;
+        }
         let rollup = &mut self.rollups[index];
         let closed = rollup.kept.close(watermark_us)?;
         let positions = rollup.kept.positions();
@@ -102,6 +110,26 @@ impl Processor {
             telemetry::closed(&rollup.name, &closed);
         }
         Ok(outcome)
+    }
+
+    /// Marks the windows that late events came for, of all rollups, in one commit.
+    async fn mark_late(&mut self) -> Result<(), Error> {
+        let marked_at = self.clock.now();
+        let of_rollup = |rollup: &Rollup| {
+            let (name, windows) = (rollup.name.clone(), rollup.plan.windows);
+            let mark = move |(start, late): (&i64, &Late)| {
+                let Late { positions, events } = late.clone();
+                ((name.clone(), *start), Mark { end_us: windows.end(*start), positions, events, marked_at })
+            };
+            rollup.kept.late().iter().map(mark).collect::<Vec<_>>()
+        };
+        let marks: Marks = self.rollups.iter().flat_map(of_rollup).collect();
+        self.marked_at = Instant::now();
+        if !marks.is_empty() {
+            self.late_windows.mark(&marks).await?;
+            self.rollups.iter_mut().for_each(|rollup| rollup.kept.marked());
+        }
+        Ok(())
     }
 
     /// What no rollup will read again need not be kept for this reader.

@@ -23,6 +23,7 @@ pub const TOPIC: &str = "events";
 /// 2026-11-22T12:00:00Z
 pub const NOON: Micros = 1_795_348_800_000_000;
 pub const SECOND: Micros = 1_000_000;
+const BOUNDS: TimeBounds = TimeBounds { past_max: 86_400 * SECOND, future_max: 3_600 * SECOND, skew_min: 5 * SECOND };
 /// Far longer than anything here takes: a test that hangs fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -34,13 +35,16 @@ impl Clock for TestClock {
     }
 }
 
-pub struct Running {
-    task: JoinHandle<Result<(), Error>>,
+/// A role that runs: the processor, or a sink.
+pub struct Running<E = Error> {
+    task: JoinHandle<Result<(), E>>,
     shutdown: CancellationToken,
-    answers: Arc<Mutex<Vec<Result<(), String>>>>,
+    answers: Answers,
 }
 
-impl Running {
+type Answers = Arc<Mutex<Vec<Result<(), String>>>>;
+
+impl<E: std::fmt::Debug> Running<E> {
     pub fn ready(&self) -> Result<(), String> {
         self.answers.lock().unwrap().last().cloned().unwrap_or_else(|| Err("nothing was told yet".to_owned()))
     }
@@ -56,7 +60,7 @@ impl Running {
         let _ = self.task.await;
     }
 
-    pub async fn fails(self) -> Error {
+    pub async fn fails(self) -> E {
         tokio::time::timeout(PATIENCE, self.task).await.expect("it ends").unwrap().unwrap_err()
     }
 }
@@ -101,27 +105,47 @@ impl Harness {
     }
 
     pub fn start(&self) -> Running {
-        let (shutdown, answers) = (CancellationToken::new(), Arc::<Mutex<Vec<_>>>::default());
-        let told = answers.clone();
+        let (shutdown, answers) = (CancellationToken::new(), Answers::default());
         let parts = Parts {
             log: if self.sparse { Arc::new(Sparse(self.log.clone())) } else { self.log.clone() },
-            lake: Lake { rollups: self.rollups() },
+            lake: self.lake(),
             dedup_rows: self.dedup_rows,
-            bounds: TimeBounds { past_max: 86_400 * SECOND, future_max: 3_600 * SECOND, skew_min: 5 * SECOND },
+            bounds: BOUNDS,
             clock: self.clock.clone(),
-            report: Arc::new(move |answer| told.lock().unwrap().push(answer)),
+            report: report_to(&answers),
         };
         let timing = Timing {
             tick: Duration::from_millis(5),
             commit: Duration::from_millis(20),
             retry: Duration::from_millis(5),
+            mark: Duration::from_millis(10),
+            correct: Duration::from_millis(10),
         };
         let task = tokio::spawn(processor::run_with(self.config.clone(), parts, timing, shutdown.clone()));
         Running { task, shutdown, answers }
     }
 
-    fn rollups(&self) -> Location {
-        Location::Local(self.dir.path().join("lake/rollups"))
+    /// A sink of the same log and lake.
+    pub fn start_sink(&self, flush_age_ms: u64) -> Running<sink::Error> {
+        let (shutdown, answers) = (CancellationToken::new(), Answers::default());
+        let events = self.lake().events;
+        let dead_letters = Location::Local(self.dir.path().join("lake/dead_letters"));
+        let parts = sink::Parts {
+            log: self.log.clone(),
+            lake: sink::Lake { events, dead_letters },
+            dedup_rows: self.dedup_rows,
+            bounds: BOUNDS,
+            clock: self.clock.clone(),
+            report: report_to(&answers),
+        };
+        let config = sink::Config { flush_age_ms, ..sink::Config::default() };
+        let task = tokio::spawn(sink::run(config, parts, shutdown.clone()));
+        Running { task, shutdown, answers }
+    }
+
+    fn lake(&self) -> Lake {
+        let at = |name: &str| Location::Local(self.dir.path().join("lake").join(name));
+        Lake { rollups: at("rollups"), late_windows: at("late_windows"), events: at("events") }
     }
 
     /// One record of these events, as somebody else's producer writes them; it is received now.
@@ -133,19 +157,34 @@ impl Harness {
     }
 
     pub async fn table(&self, rollup: &str) -> Option<Table> {
-        Table::open(&self.rollups().join(rollup)).await.unwrap()
+        Table::open(&self.lake().rollups.join(rollup)).await.unwrap()
     }
 
     /// All rows of a rollup's table.
     pub async fn rows(&self, rollup: &str) -> Vec<RecordBatch> {
-        let Some(table) = self.table(rollup).await else { return Vec::new() };
-        let mut batches = Vec::new();
-        for file in table.files().await.unwrap() {
-            let stream = table.read_file(&file.path, None).await.unwrap();
-            batches.extend(stream.try_collect::<Vec<RecordBatch>>().await.unwrap());
-        }
-        batches
+        rows_of(self.table(rollup).await).await
     }
+
+    /// How many windows are marked.
+    pub async fn marks(&self) -> usize {
+        let rows = rows_of(Table::open(&self.lake().late_windows).await.unwrap()).await;
+        rows.iter().map(RecordBatch::num_rows).sum()
+    }
+}
+
+async fn rows_of(table: Option<Table>) -> Vec<RecordBatch> {
+    let Some(table) = table else { return Vec::new() };
+    let mut batches = Vec::new();
+    for file in table.files().await.unwrap() {
+        let stream = table.read_file(&file.path, None).await.unwrap();
+        batches.extend(stream.try_collect::<Vec<RecordBatch>>().await.unwrap());
+    }
+    batches
+}
+
+fn report_to(answers: &Answers) -> processor::Report {
+    let told = answers.clone();
+    Arc::new(move |answer| told.lock().unwrap().push(answer))
 }
 
 /// Waits for something that must come.

@@ -6,4 +6,5 @@ mod events;
 mod failures;
 mod folding;
 mod harness;
+mod late;
 mod refusals;

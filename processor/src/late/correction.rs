@@ -1,0 +1,186 @@
+//! The task that corrects: beside the loop, with handles of its own, from what the tables say alone.
+use super::marks::{LateWindows, Mark, Marks};
+use super::recompute::{ranges, recompute};
+use crate::fold::Bounds;
+use crate::limits::{CORRECTED_AT_ONCE, CORRECTION_WAIT_MAX};
+use crate::positions::{Positions, covers};
+use crate::rollup::Plan;
+use crate::table::{Latest, RollupTable};
+use crate::{Error, telemetry};
+use event::clock::{Clock, Micros};
+use lake::location::Location;
+use lake::table::{Error as LakeError, Outcome, Table};
+use lake::tables::txn_names;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// From the second revision on a window waits: so long after the second, twice as long after the third, and so on. Each
+/// revision holds all its groups, and a fleet that comes back from a tunnel brings late events for minutes.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// A rollup that is corrected.
+pub(crate) struct Corrected {
+    pub(crate) name: String,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) table: RollupTable,
+}
+
+/// Computes marked windows again, from `events`.
+pub(crate) struct Corrector {
+    pub(crate) rollups: Vec<Corrected>,
+    pub(crate) late: LateWindows,
+    /// The table `events`, and its handle once it is there.
+    pub(crate) events: (Location, Option<Table>),
+    pub(crate) log: Arc<dyn log::Log>,
+    pub(crate) groups: Bounds,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Between two passes.
+    pub(crate) pause: Duration,
+}
+
+impl Corrector {
+    /// Goes on until it is dropped, which is safe at any point.
+    ///
+    /// # Errors
+    /// [`LakeError::NotDurable`] alone: whatever else can't be corrected now stays marked, is said, and is tried again.
+    pub(crate) async fn run(mut self) -> Result<(), Error> {
+        loop {
+            match self.pass().await {
+                // There is more: only the loop has its turn before it.
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error @ Error::Lake(LakeError::NotDurable { .. })) => return Err(error),
+                Err(Error::Lake(LakeError::Unavailable(reason))) => {
+                    tracing::warn!(reason, "late windows are corrected later: the lake does not answer");
+                }
+                Err(error) => {
+                    telemetry::correction_failed();
+                    tracing::error!(%error, "late windows can't be corrected; they stay marked, and it is tried again");
+                }
+            }
+            tokio::time::sleep(self.pause).await;
+        }
+    }
+
+    /// Corrects what can be now; true when more waits.
+    async fn pass(&mut self) -> Result<bool, Error> {
+        let mut marks = self.late.read().await?;
+        self.rollups.iter().for_each(|rollup| {
+            telemetry::late_windows(&rollup.name, marks.keys().filter(|(of, _)| *of == rollup.name).count());
+        });
+        if marks.is_empty() {
+            return Ok(false);
+        }
+        let Some(reached) = self.reached().await? else { return Ok(false) };
+        let Some(events) = &self.events.1 else { return Ok(false) };
+        let (partitions, now_us) = (self.log.writer().partitions(), self.clock.now());
+        let mut more = false;
+        for rollup in &mut self.rollups {
+            let of_rollup = take(&mut marks, &rollup.name);
+            if of_rollup.is_empty() {
+                continue;
+            }
+            let due = rollup.due(&of_rollup, &reached, partitions, now_us).await?;
+            let mut covered = due.covered;
+            if !due.windows.is_empty() {
+                let starts = due.windows.keys().copied().collect();
+                let windows = recompute(events, &rollup.plan, self.groups, &starts).await?;
+                let corrected = rollup.table.correct(&windows, &due.windows, due.fence, &reached, now_us).await?;
+                if let Outcome::Committed { .. } = corrected {
+                    telemetry::corrected(&rollup.name, starts.len());
+                    covered.extend(starts.into_iter().map(|start| (start, reached.clone())));
+                    more |= due.more;
+                }
+            }
+            if !covered.is_empty() {
+                self.late.clear(&rollup.name, &covered).await?;
+            }
+        }
+        Ok(more)
+    }
+
+    /// What the newest snapshot of `events` holds; `None`: there is no such table yet.
+    async fn reached(&mut self) -> Result<Option<Positions>, LakeError> {
+        let (at, held) = &mut self.events;
+        match held {
+            Some(events) => events.reload().await?,
+            None => *held = Table::open(at).await?,
+        }
+        let Some(events) = held else { return Ok(None) };
+        let mut reached = Positions::new();
+        for partition in 0..self.log.writer().partitions() {
+            let names = txn_names(self.log.cluster(), self.log.topic(), partition);
+            let last = events.txn(&names.offset).await?.and_then(|last| u64::try_from(last).ok());
+            reached.insert(partition, last.map_or(0, |last| last + 1));
+        }
+        Ok(Some(reached))
+    }
+}
+
+fn take(marks: &mut Marks, rollup: &str) -> BTreeMap<i64, Mark> {
+    marks.extract_if(.., |(of, _), _| of == rollup).map(|((_, start), mark)| (start, mark)).collect()
+}
+
+/// What is to be done of a rollup's marks.
+struct Due {
+    /// By start (µs): windows to be computed again, with their newest revision, if there is one.
+    windows: BTreeMap<i64, Option<Latest>>,
+    /// The newest revision has them already.
+    covered: BTreeMap<i64, Positions>,
+    /// What fences corrections, in the same snapshot.
+    fence: Option<i64>,
+    more: bool,
+}
+
+impl Corrected {
+    async fn due(
+        &mut self,
+        marks: &BTreeMap<i64, Mark>,
+        reached: &Positions,
+        partitions: u32,
+        now_us: Micros,
+    ) -> Result<Due, LakeError> {
+        let standing = self.table.reload(partitions).await?.clone();
+        let mut due = Due { windows: BTreeMap::new(), covered: BTreeMap::new(), fence: None, more: false };
+        let Some(watermark_us) = standing.watermark_us else { return Ok(due) };
+        due.fence = self.table.corrections().await?;
+        let can_be = |(_, mark): &(&i64, &Mark)| mark.end_us <= watermark_us && covers(reached, &mark.positions);
+        let marks: BTreeMap<i64, &Mark> = marks.iter().filter(can_be).map(|(start, mark)| (*start, mark)).collect();
+        let starts: BTreeSet<i64> = marks.keys().copied().collect();
+        let mut latest = self.table.latest(&ranges(self.plan.windows, starts.iter()), &starts).await?;
+        let counted: Positions = standing.positions.iter().map(|(partition, at)| (*partition, at.next)).collect();
+        for (start, mark) in marks {
+            let held = latest.remove(&start);
+            match &held {
+                Some(held) if covers(&held.positions, &mark.positions) => {
+                    due.covered.insert(start, held.positions.clone());
+                }
+                // What was counted must be in `events` too: else the later revision would know less than the one before.
+                held_of if !covers(reached, held_of.as_ref().map_or(&counted, |held| &held.positions)) => {}
+                Some(held) if now_us < held.closed_at.saturating_add(wait_us(held.revision)) => {}
+                _ if due.windows.len() == CORRECTED_AT_ONCE => due.more = true,
+                _ => drop(due.windows.insert(start, held)),
+            }
+        }
+        Ok(due)
+    }
+}
+
+/// How long after this revision the next one may follow, µs.
+fn wait_us(revision: i32) -> i64 {
+    let doubled =
+        u32::try_from(revision).unwrap_or(0).checked_sub(2).map(|times| WAIT.saturating_mul(1 << times.min(20)));
+    doubled.map_or(0, |wait| wait.min(CORRECTION_WAIT_MAX).as_micros() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_that_was_corrected_often_waits_longer_but_not_for_ever() {
+        let waits: Vec<i64> = [1, 2, 3, 4, 100].map(|revision| wait_us(revision) / 1_000_000).to_vec();
+        assert_eq!(waits, [0, 10, 20, 40, 600]);
+    }
+}

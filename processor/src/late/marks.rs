@@ -1,0 +1,231 @@
+//! The table `late_windows`: windows whose newest revision lacks events. Small, and written anew as a whole.
+use crate::Error;
+use crate::limits::LATE_WINDOWS_MAX;
+use crate::positions::{self, Positions, covers};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_schema::{ArrowError, DataType, Field, Schema, TimeUnit};
+use event::clock::Micros;
+use event::schema::TIME_ZONE;
+use futures::TryStreamExt;
+use lake::location::Location;
+use lake::table::{Commit, Error as LakeError, Outcome, Spec, Table};
+use lake::tables::{LOG, properties};
+use std::collections::{BTreeMap, btree_map::Entry};
+use std::sync::Arc;
+
+/// Its name, in messages.
+const NAME: &str = "late_windows";
+
+/// Times that another writer may be first before a change is put off: each takes one commit of milliseconds.
+const RACES_MAX: u32 = 20;
+
+/// A window to be computed again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// The first moment after the window, µs.
+    pub(crate) end_us: i64,
+    /// What `events` must hold for it.
+    pub(crate) positions: Positions,
+    /// Late events; some count twice where a processor was killed before it had committed.
+    pub(crate) events: u64,
+    /// When the first of them was.
+    pub(crate) marked_at: Micros,
+}
+
+/// By name of the rollup and start of the window, µs.
+pub(crate) type Marks = BTreeMap<(String, i64), Mark>;
+
+/// A handle of the table.
+pub(crate) struct LateWindows {
+    table: Table,
+}
+
+fn time(name: &str) -> Field {
+    Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some(TIME_ZONE.into())), false)
+}
+
+impl LateWindows {
+    /// Opens the table, or makes it; refuses one of another log.
+    pub(crate) async fn open(at: &Location, log: &dyn log::Log) -> Result<LateWindows, LakeError> {
+        let schema = Schema::new(vec![
+            Field::new("rollup", DataType::Utf8, false),
+            time("window_start"),
+            time("window_end"),
+            positions::field(),
+            Field::new("events", DataType::Int64, false),
+            time("marked_at"),
+        ]);
+        let of_log = format!("{}/{}", log.cluster(), log.topic());
+        let mut properties = properties(log.writer().partitions());
+        properties.insert(LOG.to_owned(), of_log.clone());
+        let spec = Spec {
+            schema: Arc::new(schema),
+            partition_columns: Vec::new(),
+            properties,
+            statistics_columns: Vec::new(),
+        };
+        let table = Table::open_or_create(at, &spec).await?;
+        match table.property(LOG) {
+            Some(held) if held == of_log => Ok(LateWindows { table }),
+            held => {
+                let reason = format!("it is of the log {held:?}, this one is {of_log:?}; use another location");
+                Err(LakeError::Incompatible { table: NAME.to_owned(), reason })
+            }
+        }
+    }
+
+    /// All marks.
+    pub(crate) async fn read(&mut self) -> Result<Marks, LakeError> {
+        self.table.reload().await?;
+        self.held().await
+    }
+
+    async fn held(&self) -> Result<Marks, LakeError> {
+        let mut marks = Marks::new();
+        for file in self.table.files().await? {
+            let mut batches = self.table.read_file(&file.path, None).await?;
+            while let Some(batch) = batches.try_next().await? {
+                for row in 0..batch.num_rows() {
+                    let (window, mark) = of_row(&batch, row)
+                        .ok_or_else(|| broken(format!("{} holds rows of another shape", file.path)))?;
+                    add(&mut marks, window, mark);
+                }
+            }
+        }
+        Ok(marks)
+    }
+
+    /// Adds marks to what is marked; durable when this returns.
+    pub(crate) async fn mark(&mut self, new: &Marks) -> Result<(), Error> {
+        let mut full = false;
+        let added = |marks: &mut Marks| {
+            let before = marks.clone();
+            new.iter().for_each(|(window, mark)| add(marks, window.clone(), mark.clone()));
+            full = marks.len() > LATE_WINDOWS_MAX;
+            !full && *marks != before
+        };
+        self.change(added).await?;
+        if full { Err(Error::TooManyLate) } else { Ok(()) }
+    }
+
+    /// Clears the marks of windows that were computed from everything below these positions.
+    pub(crate) async fn clear(&mut self, rollup: &str, covered: &BTreeMap<i64, Positions>) -> Result<(), LakeError> {
+        let uncovered = |marks: &mut Marks| {
+            let before = marks.len();
+            marks.retain(|(of, start), mark| {
+                of != rollup || !covered.get(start).is_some_and(|covered| covers(covered, &mark.positions))
+            });
+            marks.len() < before
+        };
+        self.change(uncovered).await
+    }
+
+    /// Writes the table anew as `change` leaves it; nothing where it says that nothing changed.
+    async fn change(&mut self, mut change: impl FnMut(&mut Marks) -> bool) -> Result<(), LakeError> {
+        for _ in 0..RACES_MAX {
+            let mut marks = self.read().await?;
+            if !change(&mut marks) {
+                return Ok(());
+            }
+            let mut commit = Commit { removes: self.table.files().await?, data_change: true, ..Commit::default() };
+            if !marks.is_empty() {
+                let rows = rows(&self.table.data_schema(), &marks).map_err(|error| broken(error.to_string()))?;
+                commit.adds.push(self.table.write_file(BTreeMap::new(), vec![vec![rows]]).await?);
+            }
+            match self.table.commit(&commit).await? {
+                Outcome::Committed { .. } => return Ok(()),
+                // Another writer was first, or the reply was lost: what is there now says which.
+                Outcome::Superseded => self.table.discard(&commit.adds).await,
+            }
+        }
+        Err(LakeError::Unavailable(format!("{NAME}: others were first {RACES_MAX} times in a row")))
+    }
+}
+
+fn broken(reason: String) -> LakeError {
+    LakeError::Broken { table: NAME.to_owned(), reason }
+}
+
+/// Of two marks of one window the larger positions count. The same events may be marked twice: then nothing changes.
+fn add(marks: &mut Marks, window: (String, i64), mark: Mark) {
+    match marks.entry(window) {
+        Entry::Vacant(place) => drop(place.insert(mark)),
+        Entry::Occupied(mut held) => {
+            let held = held.get_mut();
+            if covers(&held.positions, &mark.positions) {
+                return;
+            }
+            held.events += mark.events;
+            held.marked_at = held.marked_at.min(mark.marked_at);
+            for (partition, next) in mark.positions {
+                let held = held.positions.entry(partition).or_default();
+                *held = next.max(*held);
+            }
+        }
+    }
+}
+
+fn rows(schema: &Schema, marks: &Marks) -> Result<RecordBatch, ArrowError> {
+    let time = |times: Vec<i64>| Arc::new(TimestampMicrosecondArray::from(times).with_timezone(TIME_ZONE)) as ArrayRef;
+    let of_positions = schema.field_with_name("positions")?.data_type();
+    RecordBatch::try_from_iter([
+        ("rollup", Arc::new(StringArray::from_iter_values(marks.keys().map(|(rollup, _)| rollup))) as ArrayRef),
+        ("window_start", time(marks.keys().map(|(_, start)| *start).collect())),
+        ("window_end", time(marks.values().map(|mark| mark.end_us).collect())),
+        ("positions", Arc::new(positions::column(of_positions, marks.values().map(|mark| &mark.positions))?)),
+        ("events", Arc::new(Int64Array::from_iter_values(marks.values().map(|mark| mark.events as i64)))),
+        ("marked_at", time(marks.values().map(|mark| mark.marked_at).collect())),
+    ])
+}
+
+fn of_row(batch: &RecordBatch, row: usize) -> Option<((String, i64), Mark)> {
+    let time = |name| Some(batch.column_by_name(name)?.as_primitive_opt::<TimestampMicrosecondType>()?.value(row));
+    let rollup = batch.column_by_name("rollup")?.as_string_opt::<i32>()?.value(row).to_owned();
+    let events = batch.column_by_name("events")?.as_primitive_opt::<Int64Type>()?.value(row);
+    let mark = Mark {
+        end_us: time("window_end")?,
+        positions: positions::of_row(batch.column_by_name("positions")?, row)?,
+        events: u64::try_from(events).ok()?,
+        marked_at: time("marked_at")?,
+    };
+    Some(((rollup, time("window_start")?), mark))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use event::clock::Clock;
+
+    struct Noon;
+
+    impl Clock for Noon {
+        fn now(&self) -> Micros {
+            0
+        }
+    }
+
+    fn mark(pairs: &[(u32, u64)], events: u64) -> Marks {
+        let positions = pairs.iter().copied().collect();
+        Marks::from([(("devices".to_owned(), 0), Mark { end_us: 10, positions, events, marked_at: 7 })])
+    }
+
+    #[tokio::test]
+    async fn a_mark_stays_until_all_of_it_is_covered_and_grows_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let (at, log) = (Location::Local(dir.path().to_owned()), log::memory::Log::new("events", 2, Arc::new(Noon)));
+        let mut one = LateWindows::open(&at, log.as_ref()).await.unwrap();
+        let mut other = LateWindows::open(&at, log.as_ref()).await.unwrap();
+        one.mark(&mark(&[(0, 5)], 2)).await.unwrap();
+        assert_eq!(other.read().await.unwrap(), mark(&[(0, 5)], 2));
+        one.mark(&mark(&[(0, 5)], 2)).await.unwrap();
+        assert_eq!(other.read().await.unwrap(), mark(&[(0, 5)], 2), "marked twice is marked once");
+        one.mark(&mark(&[(0, 4), (1, 3)], 1)).await.unwrap();
+        other.clear("devices", &BTreeMap::from([(0, Positions::from([(0, 9), (1, 2)]))])).await.unwrap();
+        other.clear("others", &BTreeMap::from([(0, Positions::from([(0, 9), (1, 9)]))])).await.unwrap();
+        assert_eq!(one.read().await.unwrap(), mark(&[(0, 5), (1, 3)], 3));
+        other.clear("devices", &BTreeMap::from([(0, Positions::from([(0, 5), (1, 3)]))])).await.unwrap();
+        assert_eq!(one.read().await.unwrap(), Marks::new());
+    }
+}

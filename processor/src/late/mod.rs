@@ -1,0 +1,34 @@
+//! Events that come after their window was closed: marked durably, then corrected from the lake.
+//!
+//! ```text
+//!  record ─▶ late events (kept) ─▶ marks: the table late_windows ─▶ P may move past them
+//!                                      │ read again and again
+//!  events, as the sink has them ─▶ correction: the window anew, by the same SQL ─▶ rollups/NAME, revision + 1 ─▶ unmarked
+//! ```
+//! A mark says that a window is to be computed again from an `events` that holds everything below its positions. It may
+//! be made twice and never harms: the correction looks at the window's newest revision, and a mark whose positions that
+//! one covers is only cleared. So neither table needs a fence for marks, and a kill between any two steps is healed by
+//! the next pass.
+mod correction;
+mod marks;
+mod recompute;
+
+pub(crate) use correction::{Corrected, Corrector};
+pub(crate) use marks::{LateWindows, Mark, Marks};
+
+use crate::positions::Positions;
+
+/// Late events of one window, not marked yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Late {
+    /// By partition, the offset after the last of them.
+    pub(crate) positions: Positions,
+    pub(crate) events: u64,
+}
+
+impl Late {
+    pub(crate) fn add(&mut self, partition: u32, offset: u64, events: u64) {
+        self.positions.insert(partition, offset + 1);
+        self.events += events;
+    }
+}

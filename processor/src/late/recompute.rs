@@ -1,0 +1,71 @@
+//! Windows computed again from the rows of the table `events`.
+use crate::Error;
+use crate::fold::{Bounds, Fold, WindowRows};
+use crate::rollup::{Events, Plan};
+use crate::windows::Windows;
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampMicrosecondType;
+use arrow_array::{BooleanArray, RecordBatch};
+use arrow_select::filter::filter_record_batch;
+use event::schema::Column;
+use futures::TryStreamExt;
+use lake::table::{Error as LakeError, Table};
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Times of the windows that begin at these starts (µs), neighbours together.
+pub(super) fn ranges<'a>(windows: Windows, starts: impl Iterator<Item = &'a i64>) -> Vec<Range<i64>> {
+    let mut ranges: Vec<Range<i64>> = Vec::new();
+    for start in starts {
+        let end = windows.end(*start);
+        match ranges.last_mut() {
+            Some(last) if *start <= last.end => last.end = end,
+            _ => ranges.push(*start..end),
+        }
+    }
+    ranges
+}
+
+/// The windows that begin at these starts (µs), of all rows of the table's snapshot. One whose rows the SQL filters out
+/// is not among them.
+pub(super) async fn recompute(
+    events: &Table,
+    plan: &Arc<Plan>,
+    groups: Bounds,
+    starts: &BTreeSet<i64>,
+) -> Result<Vec<WindowRows>, Error> {
+    let ranges = ranges(plan.windows, starts.iter());
+    let time = Column::EVENT_TIME.name();
+    let mut columns: Vec<&str> = plan.columns().filter(|name| *name != time).collect();
+    columns.push(time);
+    let mut fold = Fold::new(plan.clone(), groups);
+    for file in events.files_within(time, &ranges).await? {
+        let mut batches = events.read_file(&file.path, Some(&columns)).await?;
+        while let Some(batch) = batches.try_next().await? {
+            if let Some(batch) = within(&batch, &ranges)? {
+                let evaluated = plan.evaluate(&Events::of_lake(&batch)?)?;
+                fold.fold(&evaluated, |start, _| starts.contains(&start))?;
+            }
+            // The loop that reads the log has its turn after each batch.
+            tokio::task::yield_now().await;
+        }
+    }
+    Ok(fold.close(i64::MAX)?)
+}
+
+/// The rows whose time is in one of the ranges; `None`: there is none.
+fn within(batch: &RecordBatch, ranges: &[Range<i64>]) -> Result<Option<RecordBatch>, Error> {
+    let broken = |reason: String| LakeError::Broken { table: "events".to_owned(), reason };
+    let times = batch.column(batch.num_columns() - 1).as_primitive_opt::<TimestampMicrosecondType>();
+    let times = times.ok_or_else(|| broken("event_time is no time".to_owned()))?;
+    let is_within = |time: &i64| {
+        let after = ranges.partition_point(|range| range.start <= *time);
+        after.checked_sub(1).is_some_and(|at| ranges[at].contains(time))
+    };
+    let keep: BooleanArray = times.values().iter().map(|time| Some(is_within(time))).collect();
+    match keep.true_count() {
+        0 => Ok(None),
+        _ => Ok(Some(filter_record_batch(batch, &keep).map_err(|error| broken(error.to_string()))?)),
+    }
+}
