@@ -21,10 +21,12 @@ mod merge;
 mod pace;
 mod plan;
 mod retire;
+mod tend;
 
 pub use lease::EPOCH;
 pub use pace::Pace;
 pub use plan::{one_pass, plan};
+pub use tend::{tell_stopped, tend};
 
 pub(crate) use checkpoint::last_checkpoint;
 
@@ -48,6 +50,9 @@ pub struct Options {
     /// Merged files are deleted from the store this long after the merge, ms: whoever reads an older snapshot has
     /// that much time. Below the table's `delta.deletedFileRetentionDuration`, or the log forgets them first.
     pub retire_ms: i64,
+    /// Files whose rows a commit removed are deleted as merged ones are. Only for tables whose rows nobody but us
+    /// removes: else what somebody deleted from a table could not be had back from an older version.
+    pub retire_removed: bool,
 }
 
 impl Default for Options {
@@ -59,6 +64,7 @@ impl Default for Options {
             quiet_ms: 6 * 3_600_000,
             lease_retry_ms: 600_000,
             retire_ms: 24 * 3_600_000,
+            retire_removed: false,
         }
     }
 }
@@ -119,7 +125,7 @@ impl Upkeep {
         if let Some(version) = checkpoint::write_if_due(table, self.options.checkpoint_commits).await? {
             done.checkpoint = Some(version);
             checkpoint::clean_log(table).await?;
-            done.retired = self.retired.pass(table, now_ms, self.options.retire_ms).await?;
+            done.retired = self.retired.pass(table, now_ms, &self.options).await?;
         }
         self.merge(table, epoch, now_ms, &mut done).await?;
         let files = table.views().count();
@@ -128,9 +134,6 @@ impl Upkeep {
     }
 
     async fn merge(&mut self, table: &mut Table, epoch: i64, now_ms: i64, done: &mut Done) -> Result<(), Error> {
-        if !merge::is_mergeable(table) {
-            return Ok(());
-        }
         let planned = plan(&table.files().await?, &self.options, now_ms);
         let (groups, more) = one_pass(planned, &self.options);
         if groups.is_empty() {

@@ -25,8 +25,8 @@
 //! An event that comes after its window was closed is marked, and the window is computed again from the table `events`
 //! (`late`).
 //!
-//! Not yet: windows are of all partitions, so one process reads them all; the tables have no upkeep (checkpoints); open
-//! windows and their bytes are told and not bounded.
+//! Not yet: windows are of all partitions, so one process reads them all; open windows and their bytes are told and not
+//! bounded.
 pub mod fold;
 pub mod functions;
 mod kept;
@@ -45,6 +45,7 @@ pub mod windows;
 use event::clock::Clock;
 use event::decode::TimeBounds;
 use lake::location::Location;
+use lake::upkeep::Pace;
 use log::Log;
 use rollup::{Definition, Refused};
 use std::sync::Arc;
@@ -106,6 +107,8 @@ pub struct Timing {
     pub mark: Duration,
     /// Between two looks at what can be corrected.
     pub correct: Duration,
+    /// Of the tables' upkeep.
+    pub pace: Pace,
 }
 
 impl Default for Timing {
@@ -116,6 +119,7 @@ impl Default for Timing {
             retry: Duration::from_secs(1),
             mark: Duration::from_secs(2),
             correct: Duration::from_secs(5),
+            pace: Pace::default(),
         }
     }
 }

@@ -9,12 +9,14 @@ use crate::rollup::{Events, Plan};
 use crate::table::RollupTable;
 use crate::telemetry;
 use crate::watermark::Moment;
-use crate::{Config, Error, Parts, Timing};
+use crate::{Config, Error, Lake, Parts, Timing};
 use event::clock::Clock;
 use event::codec;
 use event::decode::TimeBounds;
 use event::dedup::Window;
+use lake::location::Location;
 use lake::table::Error as LakeError;
+use lake::upkeep::{Options, tend};
 use log::{Entry, Log, Next, ReadError, Reader};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -98,18 +100,28 @@ pub(crate) async fn run(
 ) -> Result<(), Error> {
     telemetry::describe();
     (parts.report)(Err(crate::STARTING.to_owned()));
+    let (clock, tables) = (parts.clock.clone(), kept_up(&config, &parts.lake));
     let opened = Processor::open(config, parts, timing, &shutdown).await?;
     let Some((mut processor, corrector)) = opened else { return Ok(()) };
-    // A task of its own: what it computes shall not hold up the loop. It ends with this future.
-    let mut corrections = JoinSet::new();
-    corrections.spawn(corrector.run());
+    // Tasks of their own: what they do shall not hold up the loop. They end with this future.
+    let mut beside = JoinSet::new();
+    beside.spawn(corrector.run());
+    beside.spawn(async move { Ok(tend(tables, clock, timing.pace).await?) });
     tokio::select! {
         ended = processor.drive() => ended,
-        Some(ended) = corrections.join_next() => match ended {
+        Some(ended) = beside.join_next() => match ended {
             Ok(ended) => ended,
-            Err(panic) => Err(Error::Broken(format!("corrections ended: {panic}"))),
+            Err(panic) => Err(Error::Broken(format!("corrections or upkeep ended: {panic}"))),
         },
     }
+}
+
+/// The processor's tables, each with its name in the metrics.
+fn kept_up(config: &Config, lake: &Lake) -> Vec<(String, Location, Options)> {
+    let rollups = config.rollups.iter().map(|of| (of.name.clone(), lake.rollups.join(&of.name), Options::default()));
+    // It is written anew as a whole, by processors alone.
+    let late_windows = Options { retire_removed: true, retire_ms: 3_600_000, ..Options::default() };
+    rollups.chain([("late_windows".to_owned(), lake.late_windows.clone(), late_windows)]).collect()
 }
 
 impl Processor {

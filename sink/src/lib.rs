@@ -58,7 +58,6 @@ mod run;
 mod tables;
 mod telemetry;
 mod trail;
-mod upkeep;
 mod watch;
 
 /// Settings `[sink]`.
@@ -164,7 +163,7 @@ pub enum Error {
 /// Returns an error when a table can't be used (another schema, another number of partitions, a broken invariant) or
 /// the log is corrupt: the process must stop. Trouble that passes (the store or the log is unavailable) is waited out,
 /// unready, with what is buffered kept. Upkeep of the tables that can't go on stops alone, ready, with metric
-/// `playhead_sink_upkeep_stopped`.
+/// `playhead_lake_upkeep_stopped`.
 pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) -> Result<(), Error> {
     run_with(config, parts, Timing::default(), shutdown).await
 }

@@ -14,10 +14,12 @@ use crate::readiness::Readiness;
 use crate::tables::Tables;
 use crate::watch::LOG;
 use crate::watch::{STORE, watched};
-use crate::{Config, Error, Parts, Timing, telemetry, upkeep};
+use crate::{Config, Error, Lake, Parts, Timing, telemetry};
 use event::clock::Clock;
 use event::decode::TimeBounds;
+use lake::location::Location;
 use lake::table::Error as LakeError;
+use lake::upkeep::{Options, tell_stopped, tend};
 use log::{Log, ReadError, Reader};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,16 +48,23 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     telemetry::describe();
-    let stop_upkeep = shutdown.child_token();
     let mut upkeep = JoinSet::new();
     let (lake, clock) = (parts.lake.clone(), parts.clock.clone());
     let Some(mut sink) = Sink::open(&config, parts, timing, &shutdown).await? else { return Ok(()) };
-    upkeep.spawn(upkeep::run(lake, clock.clone(), timing.pace, stop_upkeep));
+    upkeep.spawn(tend(kept_up(&lake), clock.clone(), timing.pace));
     let mut gauges = JoinSet::new();
     gauges.spawn(sink.lags.clone().keep_telling(clock, timing.lag));
     let ended = sink.drive(&mut upkeep, &shutdown).await;
     sink.lags.tell(sink.clock.now());
     ended
+}
+
+/// Names of the tables in the metrics.
+const TABLES: [&str; 2] = ["events", "dead_letters"];
+
+fn kept_up(lake: &Lake) -> Vec<(String, Location, Options)> {
+    let places = [lake.events.clone(), lake.dead_letters.clone()];
+    TABLES.iter().zip(places).map(|(name, at)| ((*name).to_owned(), at, Options::default())).collect()
 }
 
 struct Sink {
@@ -194,12 +203,17 @@ impl Sink {
             let wake = [at, aside_at, self.drain_wakes_at()].into_iter().flatten().min();
             tokio::select! {
                 biased;
-                () = shutdown.cancelled(), if !self.drains() => self.begin_drain().await?,
+                () = shutdown.cancelled(), if !self.drains() => {
+                    upkeep.abort_all();
+                    self.begin_drain().await?;
+                }
                 Some(ended) = upkeep.join_next() => match ended {
                     Ok(ended) => ended?,
+                    // Told to, when a drain begins.
+                    Err(error) if error.is_cancelled() => {}
                     Err(error) => {
                         tracing::error!(%error, "upkeep of all tables stopped until a restart: this is a bug");
-                        upkeep::TABLES.iter().for_each(|table| telemetry::upkeep_stopped(table, true));
+                        TABLES.iter().for_each(|table| tell_stopped(table, true));
                     }
                 },
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}

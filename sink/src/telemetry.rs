@@ -20,7 +20,6 @@ const FRESHNESS: &str = "playhead_sink_freshness_seconds";
 const SUPERSEDED: &str = "playhead_sink_superseded_total";
 const WINDOWS_CUT: &str = "playhead_sink_dedup_windows_cut_total";
 const STOPPED: &str = "playhead_sink_partitions_stopped";
-const UPKEEP_STOPPED: &str = "playhead_sink_upkeep_stopped";
 
 /// Says what each metric is, and begins the counters at 0: a counter that appears with its first value has not grown to
 /// Prometheus.
@@ -48,7 +47,6 @@ pub(crate) fn describe() {
     describe_counter!(SUPERSEDED, "Flushes thrown away because another sink had committed the same partitions");
     describe_counter!(WINDOWS_CUT, "Dedup windows that could not be rebuilt whole: retention had dropped their start");
     describe_gauge!(STOPPED, "Partitions that stopped and wait for an operator");
-    describe_gauge!(UPKEEP_STOPPED, "1: upkeep of the table stopped and waits for an operator; the log says why");
 }
 
 /// One commit.
@@ -102,9 +100,4 @@ pub(crate) fn window_cut() {
 /// Partitions that stopped.
 pub(crate) fn stopped(partitions: usize) {
     gauge!(STOPPED).set(partitions as f64);
-}
-
-/// Upkeep of a table stopped, or goes on.
-pub(crate) fn upkeep_stopped(table: &'static str, stopped: bool) {
-    gauge!(UPKEEP_STOPPED, "table" => table).set(if stopped { 1.0 } else { 0.0 });
 }

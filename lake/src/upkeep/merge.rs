@@ -1,4 +1,5 @@
-//! Merging: the rows of several files, written as one file, a row group for each log partition, in log order.
+//! Merging: the rows of several files, written as one file, a row group for each log partition, in log order. Rows that
+//! are of no log (rollups) stay as they stand, one file's after the other's (`in_turn`).
 //!
 //! ```text
 //!  file A  [p0 ..][p1 ..]                    ┌ p0: A's rows and B's, by (_offset, _row)
@@ -25,6 +26,10 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
+mod in_turn;
+
+use in_turn::InTurn;
+
 const PARTITION: &str = "_partition";
 const OFFSET: &str = "_offset";
 const ROW: &str = "_row";
@@ -35,8 +40,8 @@ const OPENED_AT_ONCE: usize = 8;
 /// Rows handed to the encoder at once.
 const ROWS_AT_ONCE: usize = 8192;
 
-/// Whether the table's rows say where in the log they came from: only such tables are merged here.
-pub(crate) fn is_mergeable(table: &Table) -> bool {
+/// Whether the table's rows say where in the log they came from. Those of others are merged as they stand.
+fn is_of_log(table: &Table) -> bool {
     let schema = table.data_schema();
     let is = |name: &str, of: DataType| schema.field_with_name(name).is_ok_and(|field| *field.data_type() == of);
     is(PARTITION, DataType::Int32) && is(OFFSET, DataType::Int64) && is(ROW, DataType::Int64)
@@ -71,25 +76,35 @@ async fn merge_group(table: &Table, group: &[ActiveFile]) -> Result<crate::table
             return Err(Error::broken(&table.name, reason));
         }
         expected += held;
-        inputs.push(Input::new(table, opened).await?);
+        inputs.push(opened);
     }
-    let partitions = inputs.iter().flat_map(|input| input.groups.keys().copied()).collect::<BTreeSet<_>>();
-    let source = Source {
-        table: table.name.clone(),
-        schema: table.data_schema(),
-        runtime: Handle::current(),
-        inputs,
-        partitions: partitions.into_iter().collect(),
-        current: None,
-    };
     let values = group.first().map(|file| file.partition_values.clone()).unwrap_or_default();
-    let file = table.write_pieces(values, source).await?;
+    let file = match is_of_log(table) {
+        true => table.write_pieces(values, in_log_order(table, inputs).await?).await?,
+        false => table.write_pieces(values, InTurn::new(table, inputs)).await?,
+    };
     if file.rows != expected {
         table.discard(std::slice::from_ref(&file)).await;
         let reason = format!("a merge of {expected} rows wrote {}", file.rows);
         return Err(Error::broken(&table.name, reason));
     }
     Ok(file)
+}
+
+async fn in_log_order(table: &Table, opened: Vec<Opened>) -> Result<Source, Error> {
+    let mut inputs = Vec::with_capacity(opened.len());
+    for opened in opened {
+        inputs.push(Input::new(table, opened).await?);
+    }
+    let partitions = inputs.iter().flat_map(|input| input.groups.keys().copied()).collect::<BTreeSet<_>>();
+    Ok(Source {
+        table: table.name.clone(),
+        schema: table.data_schema(),
+        runtime: Handle::current(),
+        inputs,
+        partitions: partitions.into_iter().collect(),
+        current: None,
+    })
 }
 
 /// One file to merge: which of its row groups hold rows of which partition.

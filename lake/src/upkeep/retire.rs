@@ -1,7 +1,8 @@
 //! Deletes from the store the files that merges replaced, once nobody reads them any more.
 //!
 //! Only what the log itself says was removed by a rewrite of the same rows, and long enough ago: a file that no commit
-//! names is never touched, nor one whose rows somebody deleted. The log forgets a removed file after `delta.deletedFileRetentionDuration`, so that must be longer.
+//! names is never touched, nor one whose rows somebody deleted (unless the table's owner says that nobody but us does). The log forgets a removed file after `delta.deletedFileRetentionDuration`, so that must be longer.
+use super::Options;
 use crate::error::{self, Error};
 use crate::table::Table;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -18,16 +19,16 @@ pub(crate) struct Retired {
 }
 
 impl Retired {
-    /// Deletes files that were removed at or before `now_ms - age_ms`. Returns how many.
-    pub(crate) async fn pass(&mut self, table: &Table, now_ms: i64, age_ms: i64) -> Result<usize, Error> {
-        let until = now_ms.saturating_sub(age_ms);
+    /// Deletes files that were removed at or before `now_ms - retire_ms`. Returns how many.
+    pub(crate) async fn pass(&mut self, table: &Table, now_ms: i64, options: &Options) -> Result<usize, Error> {
+        let until = now_ms.saturating_sub(options.retire_ms);
         let mut tombstones = table.state.all_tombstones(table.log.as_ref());
         let mut old = Vec::new();
         while let Some(tombstone) =
             tombstones.try_next().await.map_err(|error| error::delta(&table.name, "read removed files", error))?
         {
             let due = |at: i64| at > 0 && at <= until && self.through_ms.is_none_or(|through| at > through);
-            let removed = tombstone.deletion_timestamp().filter(|_| !tombstone.data_change());
+            let removed = tombstone.deletion_timestamp().filter(|_| options.retire_removed || !tombstone.data_change());
             if let Some(at) = removed.filter(|at| due(*at)) {
                 old.push((at, tombstone.path().into_owned()));
             }

@@ -8,6 +8,7 @@ use event::decode::TimeBounds;
 use futures::TryStreamExt;
 use lake::location::Location;
 use lake::table::Table;
+use lake::upkeep::Pace;
 use log::{AppendError, Log, ReadError, Reader, Record, Writer, memory};
 use processor::rollup::Definition;
 use processor::{Config, Error, Lake, Parts, Timing};
@@ -73,6 +74,7 @@ pub struct Harness {
     pub dedup_rows: usize,
     /// Read as a log with gaps, which offsets tell less of.
     pub sparse: bool,
+    pub pace: Pace,
 }
 
 /// Windows of ten seconds, no lateness.
@@ -96,6 +98,7 @@ impl Harness {
             config: Config { rollups, groups_max: 1_000 },
             dedup_rows: 1_000,
             sparse: false,
+            pace: Pace::default(),
         }
     }
 
@@ -120,6 +123,7 @@ impl Harness {
             retry: Duration::from_millis(5),
             mark: Duration::from_millis(10),
             correct: Duration::from_millis(10),
+            pace: self.pace,
         };
         let task = tokio::spawn(processor::run_with(self.config.clone(), parts, timing, shutdown.clone()));
         Running { task, shutdown, answers }

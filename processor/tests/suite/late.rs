@@ -2,6 +2,7 @@
 use crate::harness::{Harness, NOON, SECOND, TOPIC, eventually, rollup};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
+use lake::upkeep::Pace;
 use log::memory;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -152,6 +153,36 @@ async fn a_window_that_a_correction_filters_out_is_gone() {
     assert_eq!(newest(&harness, "few").await[&10], of("web"), "its neighbour in the same file stays");
     harness.produce(0, &[event(5, 3, "web")]).await;
     becomes(&harness, "few", &BTreeMap::from([(0, of("web"))])).await;
+    running.stop().await;
+    sink.stop().await;
+}
+
+#[tokio::test]
+async fn tables_with_many_commits_get_checkpoints_and_small_files_become_one() {
+    let mut harness = Harness::new(1, vec![rollup("devices", BY_DEVICE)]);
+    let pace = Duration::from_millis(5);
+    harness.pace = Pace { idle: pace, busy: pace, stopped: pace };
+    let (running, sink) = (harness.start(), harness.start_sink(5));
+    let commits = async || harness.table("devices").await.map_or(0, |table| table.version());
+    // Each round a window closes, and a late event comes for one before.
+    for round in 1..=120 {
+        let before = commits().await;
+        harness.at(round * 10 + 1);
+        let late = event(1_000 + round as u128, (round - 1) * 10, "web");
+        harness.produce(0, &[event(round as u128, round * 10, "tv"), late]).await;
+        eventually("it closes", async || commits().await > before).await;
+    }
+    let has_checkpoint = async || {
+        let mut files = std::fs::read_dir(harness.dir.path().join("lake/rollups/devices/_delta_log")).unwrap();
+        files.any(|file| file.unwrap().file_name().to_string_lossy().contains("checkpoint.parquet"))
+    };
+    eventually("there is a checkpoint", has_checkpoint).await;
+    eventually("few files are left", async || {
+        harness.table("devices").await.unwrap().files().await.unwrap().len() < 20
+    })
+    .await;
+    let wanted = (1..119).map(|window| (window * 10, groups(&[("tv", 1), ("web", 1)]))).collect();
+    becomes(&harness, "devices", &wanted).await;
     running.stop().await;
     sink.stop().await;
 }

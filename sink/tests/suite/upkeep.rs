@@ -10,7 +10,7 @@ use std::time::Duration;
 async fn a_missing_file_stops_the_upkeep_of_its_table_but_not_ingestion_and_heals_when_it_is_restored() {
     let recorded = Recorded::default();
     let _recorder = metrics::set_default_local_recorder(&recorded);
-    let upkeep_stopped = |table| recorded.value("playhead_sink_upkeep_stopped", &[("table", table)]);
+    let upkeep_stopped = |table| recorded.value("playhead_lake_upkeep_stopped", &[("table", table)]);
     let mut harness = Harness::new(1);
     for id in 1..=8 {
         harness.produce(0, &[id]).await;

@@ -1,25 +1,28 @@
-//! Upkeep beside the flush path: checkpoints and merging of small files, for both tables, with handles of its own.
+//! Upkeep beside a role that writes: checkpoints and merging of small files of its tables, with handles of its own.
 //!
-//! Upkeep may fail, ingestion goes on: one old file that somebody deleted is no reason to refuse new events. What a
-//! pass can't get over stops the upkeep of that table, loudly; long after it is tried again, so that a file that was
-//! restored heals it. What breaks the flush path too is found there, and ends the sink. One thing ends it from here: a
-//! failed fsync, since the flush path's handles can't know of it and would build on what may be lost.
-use crate::{Lake, telemetry};
+//! Upkeep may fail, the role goes on: one old file that somebody deleted is no reason to refuse new events. What a pass
+//! can't get over stops the upkeep of that table, loudly; long after it is tried again, so that a file that was restored
+//! heals it. What breaks the role's own commits too is found there, and ends the role. One thing ends it from here: a
+//! failed fsync, since the role's handles can't know of it and would build on what may be lost.
+use super::{Options, Pace, Upkeep};
+use crate::location::Location;
+use crate::table::{Error, Table};
 use event::clock::Clock;
-use lake::location::Location;
-use lake::table::{Error, Table};
-use lake::upkeep::{Options, Pace, Upkeep};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-/// Names of the tables in the metrics.
-pub(crate) const TABLES: [&str; 2] = ["events", "dead_letters"];
+/// 1: upkeep of the table stopped and waits for an operator; the log says why.
+const STOPPED: &str = "playhead_lake_upkeep_stopped";
+
+/// Tells whether the upkeep of a table, by its name in the metrics, stands still.
+pub fn tell_stopped(table: &str, stopped: bool) {
+    metrics::gauge!(STOPPED, "table" => table.to_owned()).set(if stopped { 1.0 } else { 0.0 });
+}
 
 /// One table's upkeep.
 struct Kept {
-    name: &'static str,
+    name: String,
     location: Location,
     table: Option<Table>,
     upkeep: Upkeep,
@@ -28,9 +31,9 @@ struct Kept {
 }
 
 impl Kept {
-    fn new(name: &'static str, location: Location) -> Self {
-        telemetry::upkeep_stopped(name, false);
-        Kept { name, location, table: None, upkeep: Upkeep::new(Options::default()), stopped_until: None }
+    fn new(name: String, location: Location, options: Options) -> Self {
+        tell_stopped(&name, false);
+        Kept { name, location, table: None, upkeep: Upkeep::new(options), stopped_until: None }
     }
 
     fn is_stopped(&self) -> bool {
@@ -48,7 +51,7 @@ impl Kept {
 
     fn passed(&mut self) {
         if self.stopped_until.take().is_some() {
-            telemetry::upkeep_stopped(self.name, false);
+            tell_stopped(&self.name, false);
             tracing::info!(table = self.name, "upkeep goes on");
         }
     }
@@ -57,7 +60,7 @@ impl Kept {
     fn stop(&mut self, error: &Error, retry: Duration) {
         self.table = None;
         let before = self.stopped_until.replace(Instant::now() + retry);
-        telemetry::upkeep_stopped(self.name, true);
+        tell_stopped(&self.name, true);
         if before.is_some() {
             tracing::warn!(table = self.name, %error, ?retry, "upkeep was tried again and is still stopped");
             return;
@@ -67,33 +70,26 @@ impl Kept {
             place = ?self.location,
             %error,
             ?retry,
-            "upkeep of this table stopped; events still come in and the sink stays ready, but small files pile up and \
+            "upkeep of this table stopped; events still come in, but small files pile up and \
              commits get slower. Repair what the error names (restore a missing file from a backup, or remove it from \
              the table with an engine that writes Delta): it is tried again by itself"
         );
     }
 }
 
-/// Runs passes until `stop`. A store that does not answer is only logged: the flush path tells it. Dropping it at any
-/// point is safe: a pass is a compare-and-swap as any other.
+/// Runs passes over tables, each with its name in the metrics, until it is dropped, which is safe at any point: a pass is
+/// a compare-and-swap as any other. A store that does not answer is only logged: the role's own commits tell it.
 ///
 /// # Errors
 /// [`Error::NotDurable`] alone.
-pub(crate) async fn run(lake: Lake, clock: Arc<dyn Clock>, pace: Pace, stop: CancellationToken) -> Result<(), Error> {
-    let [events, dead_letters] = TABLES;
-    let mut tables = [Kept::new(events, lake.events), Kept::new(dead_letters, lake.dead_letters)];
+pub async fn tend(tables: Vec<(String, Location, Options)>, clock: Arc<dyn Clock>, pace: Pace) -> Result<(), Error> {
+    let mut tables: Vec<Kept> =
+        tables.into_iter().map(|(name, location, options)| Kept::new(name, location, options)).collect();
     let mut wait = pace.idle;
     loop {
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = tokio::time::sleep(wait) => wait = pace.idle,
-        }
+        tokio::time::sleep(std::mem::replace(&mut wait, pace.idle)).await;
         for kept in tables.iter_mut().filter(|kept| !kept.is_stopped()) {
-            let passed = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                passed = kept.pass(clock.now() / 1000) => passed,
-            };
-            match passed {
+            match kept.pass(clock.now() / 1000).await {
                 Ok(more) => {
                     kept.passed();
                     if more {
