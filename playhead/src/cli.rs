@@ -52,6 +52,15 @@ pub enum Command {
     /// Bring Kafka's records to the lake: one role, as many processes as wanted; they share the partitions.
     #[command(after_help = SINK_HELP)]
     Sink(Sink),
+    /// Keep rollups of Kafka's records: windows of SQL aggregates, into the lake when they are complete.
+    #[command(after_help = PROCESS_HELP)]
+    Process(Sink),
+    /// Check the configured rollups, or show how they are computed.
+    Rollup {
+        /// What to do with them.
+        #[command(subcommand)]
+        action: RollupAction,
+    },
     /// Put load on an event collector and measure it: open loop, latencies from when a request was due.
     #[command(after_help = LOAD_HELP)]
     Load(Load),
@@ -99,6 +108,14 @@ Needs kafka.brokers. Sinks of one lake share the topic's partitions, as one cons
 one than there are partitions waits for its turn. SIGTERM and Ctrl-C: bring what is in the log to the lake, leave the
 group, exit (within 30 s). SIGKILL is safe at any moment: another sink goes on from what the lake has.";
 
+const PROCESS_HELP: &str = "\
+Example:
+  PLAYHEAD_KAFKA__BROKERS=kafka:9092 PLAYHEAD_LAKE__URL=s3://lake/media playhead process
+
+Needs kafka.brokers. Windows are of all partitions, so one process keeps them; a further one waits for its turn. SIGTERM
+and Ctrl-C: close the windows that are complete, leave the group, exit (within 30 s). SIGKILL is safe at any moment: the
+log is read again from where open windows began.";
+
 /// Options of `up` and `ingest`.
 #[derive(Debug, Clone, Args, Default)]
 pub struct Serve {
@@ -110,7 +127,7 @@ pub struct Serve {
     pub admin: Option<SocketAddr>,
 }
 
-/// Options of `sink`.
+/// Options of `sink` and `process`.
 #[derive(Debug, Clone, Args, Default)]
 pub struct Sink {
     /// Address of health, readiness and metrics [default: admin.listen, 127.0.0.1:8081].
@@ -232,6 +249,18 @@ pub struct Tail {
     /// Stop at the end of the log instead of waiting for more (so it is when no node runs).
     #[arg(long)]
     pub no_follow: bool,
+}
+
+/// What to do with the rollups.
+#[derive(Debug, Clone, Subcommand)]
+pub enum RollupAction {
+    /// Say of each whether it can be kept, and if not, what to write instead; exit code 1 if one can't.
+    Check,
+    /// Print how it is computed: windows, columns, and the plan that DataFusion made of the SQL.
+    Explain {
+        /// Its name; all of them without one.
+        name: Option<String>,
+    },
 }
 
 /// What to do with the configuration.

@@ -7,27 +7,38 @@ pub struct Roles {
     pub ingest: bool,
     /// Brings the log's records to the lake.
     pub sink: bool,
+    /// Keeps rollups of them, if any is configured.
+    pub process: bool,
 }
 
 impl Roles {
     /// `playhead up`
-    pub const ALL: Roles = Roles { ingest: true, sink: true };
+    pub const ALL: Roles = Roles { ingest: true, sink: true, process: true };
     /// `playhead ingest`
-    pub const INGEST: Roles = Roles { ingest: true, sink: false };
+    pub const INGEST: Roles = Roles { ingest: true, sink: false, process: false };
     /// `playhead sink`
-    pub const SINK: Roles = Roles { ingest: false, sink: true };
+    pub const SINK: Roles = Roles { ingest: false, sink: true, process: false };
+    /// `playhead process`
+    pub const PROCESS: Roles = Roles { ingest: false, sink: false, process: true };
 
     /// The command that starts them.
     pub fn command(self) -> &'static str {
         match self {
             Roles::INGEST => "ingest",
             Roles::SINK => "sink",
+            Roles::PROCESS => "process",
             _ => "up",
         }
     }
 
+    /// Whether one of them writes tables.
+    pub fn write_lake(self) -> bool {
+        self.sink || self.process
+    }
+
     /// Their names.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        [("ingest", self.ingest), ("sink", self.sink)].into_iter().filter(|(_, has)| *has).map(|(name, _)| name)
+        let roles = [("ingest", self.ingest), ("sink", self.sink), ("process", self.process)];
+        roles.into_iter().filter(|(_, has)| *has).map(|(name, _)| name)
     }
 }

@@ -53,7 +53,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// What is kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The rollups; each has its own table.
     pub rollups: Vec<Definition>,
@@ -84,7 +84,8 @@ pub struct Parts {
     pub log: Arc<dyn Log>,
     /// The tables it writes.
     pub lake: Lake,
-    /// Rows of the dedup window, a partition: as many as the sink's, or the two count different events.
+    /// Rows of the dedup window, a partition; where the table `events` is there already, it says (the sink's way, or the
+    /// two would count different events).
     pub dedup_rows: usize,
     /// Bounds for JSON records that others produced, as the sink has them.
     pub bounds: TimeBounds,
@@ -159,8 +160,8 @@ pub enum Error {
     Broken(String),
 }
 
-/// Runs until `shutdown`, then returns at once: what is not committed is read again at the next start. Dropping the future
-/// at any point is as safe.
+/// Runs until `shutdown`, then closes what is complete by then and returns: what is not committed is read again at the
+/// next start. Dropping the future at any point is as safe.
 ///
 /// Returns an error when a rollup or its table can't be used or the log is corrupt: the process must stop. Trouble that
 /// passes is waited out, unready. A log that is not the one that the tables were counted from stops the reading, in

@@ -15,13 +15,15 @@ use event::codec;
 use event::decode::TimeBounds;
 use event::dedup::Window;
 use lake::location::Location;
-use lake::table::Error as LakeError;
+use lake::table::{Error as LakeError, Table};
+use lake::tables::DEDUP_ROWS;
 use lake::upkeep::{Options, tend};
 use log::{Entry, Log, Next, ReadError, Reader};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 mod closing;
@@ -36,7 +38,7 @@ struct Rollup {
     table: RollupTable,
     kept: Kept,
     plan: Arc<Plan>,
-    allowed_lateness: std::time::Duration,
+    allowed_lateness: Duration,
     committed_at: Instant,
 }
 
@@ -59,6 +61,9 @@ struct Partition {
 /// Times in a row that the log did not have what was read next, after which an operator has to act: retention may
 /// overtake what a dedup window is made of, which reading anew heals.
 const OFFSET_ERRORS_MAX: u32 = 3;
+
+/// A stop waits so long for the lake.
+const END_MAX: Duration = Duration::from_secs(5);
 
 impl Partition {
     fn new(next: u64, dedup_rows: usize) -> Self {
@@ -145,6 +150,7 @@ impl Processor {
         let groups = Bounds { groups_max: config.groups_max };
         loop {
             let opened = async {
+                let dedup_rows = dedup_rows_of(&lake.events).await?.unwrap_or(dedup_rows);
                 let (mut rollups, mut corrected) = (Vec::new(), Vec::new());
                 for (definition, plan) in &plans {
                     let at = lake.rollups.join(&definition.name);
@@ -167,14 +173,14 @@ impl Processor {
                     clock: clock.clone(),
                     pause: timing.correct,
                 };
-                Ok::<_, Error>((rollups, late_windows, corrector, log.reader(Some(READER)).await?))
+                Ok::<_, Error>((rollups, late_windows, corrector, dedup_rows, log.reader(Some(READER)).await?))
             };
             let opened = tokio::select! {
                 () = shutdown.cancelled() => return Ok(None),
                 opened = opened => opened,
             };
             match opened {
-                Ok((rollups, late_windows, corrector, reader)) => {
+                Ok((rollups, late_windows, corrector, dedup_rows, reader)) => {
                     let (topic, partitions) = (log.topic().to_owned(), BTreeMap::new());
                     let (began, shutdown) = (Instant::now(), shutdown.clone());
                     let processor = Processor {
@@ -233,7 +239,7 @@ impl Processor {
             // Ending anywhere is as safe as a crash: the tables say where to go on.
             let done = tokio::select! {
                 biased;
-                () = shutdown.cancelled() => return Ok(()),
+                () = shutdown.cancelled() => return self.end().await,
                 done = work => done,
             };
             match done {
@@ -255,6 +261,21 @@ impl Processor {
                 }
             }
         }
+    }
+
+    /// Closes what is complete, for who looks at the lake while nothing runs. It is read again at the next start where
+    /// that fails.
+    async fn end(&mut self) -> Result<(), Error> {
+        if self.stopped || self.resume_due {
+            return Ok(());
+        }
+        let reason = match timeout(END_MAX, self.tick()).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the lake takes too long".to_owned(),
+        };
+        tracing::info!(reason, "windows that are complete are closed at the next start");
+        Ok(())
     }
 
     fn trouble(&mut self, reason: String) {
@@ -361,6 +382,12 @@ impl Processor {
         }
         Ok(())
     }
+}
+
+/// Rows of the dedup window that the table `events` was made with; `None`: there is none yet.
+async fn dedup_rows_of(events: &Location) -> Result<Option<usize>, LakeError> {
+    let table = Table::open(events).await?;
+    Ok(table.and_then(|table| table.property(DEDUP_ROWS)).and_then(|rows| rows.parse().ok()))
 }
 
 /// Trouble that passes, in words.

@@ -11,6 +11,7 @@ mod audit;
 mod config_command;
 mod demo;
 mod load;
+mod rollup;
 mod serve;
 mod signals;
 mod status;
@@ -64,6 +65,8 @@ pub fn run(cli: Cli) -> Result<Outcome, Error> {
             Command::Up(options) => serve::run(context, options, Roles::ALL).await,
             Command::Ingest(options) => serve::run(context, options, Roles::INGEST).await,
             Command::Sink(options) => serve::run(context, options.into(), Roles::SINK).await,
+            Command::Process(options) => serve::run(context, options.into(), Roles::PROCESS).await,
+            Command::Rollup { action } => rollup::run(&context, action).await,
             Command::Load(options) => load::run(context, options).await,
             Command::Demo(options) => demo::run(context, options).await,
             Command::Audit(options) => audit::run(context, options).await,

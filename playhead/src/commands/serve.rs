@@ -1,4 +1,4 @@
-//! `playhead up`, `ingest` and `sink`: a node with its roles, until a signal.
+//! `playhead up`, `ingest`, `sink` and `process`: a node with its roles, until a signal.
 use super::signals::{Signals, end_at_the_latest};
 use super::{Context, Error, Outcome};
 use crate::cli::Serve;
@@ -32,6 +32,9 @@ pub async fn run(mut context: Context, options: Serve, roles: Roles) -> Result<O
     if options.listen.or(options.admin).is_some() {
         crate::config::check(&context.config)?;
     }
+    if roles == Roles::PROCESS && context.config.rollups().rollups.is_empty() {
+        return Err("no rollup is configured: add a [[rollup]], or leave rollup_defaults as it is".into());
+    }
     let mut signals = Signals::new()?;
     let storage = Storage::make(&context.config, &context.data_path(), roles)?;
     let mut node = tokio::select! {
@@ -53,7 +56,11 @@ pub async fn run(mut context: Context, options: Serve, roles: Roles) -> Result<O
     end_at_the_latest(STOP_MAX);
     tracing::info!(
         "stopping: {}",
-        if roles.sink { "bringing what was accepted to the lake" } else { "answering what was accepted" }
+        match roles {
+            Roles::PROCESS => "closing windows that are complete",
+            Roles::INGEST => "answering what was accepted",
+            _ => "bringing what was accepted to the lake",
+        }
     );
     tokio::select! {
         stopped = node.stop() => stopped?,
@@ -86,11 +93,16 @@ fn announce(context: &Context, storage: &Storage, node: &Node, roles: Roles) {
             options.topic, options.partitions
         ));
     }
-    if roles.sink {
-        if let Some(group) = storage.log.group() {
+    if roles.write_lake() {
+        if let Some(group) = storage.log.group(roles) {
             terminal::say(format_args!("  group    {group}"));
         }
-        terminal::say(format_args!("  lake     {}", storage.lake.events_name()));
+        terminal::say(format_args!("  lake     {}", storage.lake.name()));
+        let rollups = context.config.rollups().rollups;
+        if roles.process && !rollups.is_empty() {
+            let names: Vec<&str> = rollups.iter().map(|rollup| rollup.name.as_str()).collect();
+            terminal::say(format_args!("  rollups  {}", names.join(", ")));
+        }
     }
     terminal::say("Ctrl-C stops it.");
 }

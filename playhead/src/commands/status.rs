@@ -2,6 +2,7 @@
 use super::{Context, Error, Outcome};
 use crate::audit::Tables;
 use crate::log_source::LogSource;
+use crate::roles::Roles;
 use crate::terminal;
 use lake::table::Table;
 use serde::Serialize;
@@ -107,7 +108,7 @@ pub async fn run(context: Context) -> Result<Outcome, Error> {
             cluster: source.cluster().to_owned(),
             topic: source.topic().to_owned(),
             brokers: context.config.kafka.brokers.clone(),
-            group: storage.log.group(),
+            group: storage.log.group(Roles::SINK),
         },
         lake: storage.lake.name(),
         lake_error,

@@ -2,6 +2,7 @@
 use super::Config;
 use super::kafka::APPEND_TIMEOUT_MS_MIN;
 use lake::location::Location;
+use processor::rollup::Definition;
 use std::ops::RangeInclusive;
 
 /// Most partitions: each costs a keyspace, a worker and a dedup window.
@@ -24,6 +25,7 @@ pub fn check(config: &Config) -> Result<(), String> {
         wrong.push(format!("ingest.listen and admin.listen are both {}: choose two", config.admin.listen));
     }
     wrong.extend(places(config));
+    wrong.extend(rollups(config));
     let dedup_rows = config.dedup.rows as u128 * u128::from(config.kafka.partitions);
     if dedup_rows > DEDUP_ROWS_MAX {
         wrong.push(format!(
@@ -60,6 +62,16 @@ fn places(config: &Config) -> Vec<String> {
     wrong
 }
 
+/// Names and lengths; what the SQL is, `playhead rollup check` says, and every start.
+fn rollups(config: &Config) -> Vec<String> {
+    let rollups = config.rollups().rollups;
+    let twice =
+        rollups.iter().enumerate().filter(|(number, of)| rollups[..*number].iter().any(|other| other.name == of.name));
+    let twice = twice.map(|(_, of)| processor::Error::Twice(of.name.clone()).to_string());
+    let refused = |of: &Definition| of.windows().err().map(|reason| format!("rollup {}: {reason}", of.name));
+    rollups.iter().filter_map(refused).chain(twice).collect()
+}
+
 /// An hour.
 const HOUR_MS: u128 = 3_600_000;
 /// A century.
@@ -68,7 +80,7 @@ const CENTURY_S: u128 = 100 * 366 * 86_400;
 /// Numbers, each with its least and most. A flush is held in memory: 4 GiB are more than one file should have.
 fn numbers(config: &Config, wrong: &mut Vec<String>) {
     let (events, kafka, sink) = (&config.events, &config.kafka, &config.sink);
-    let bounds: [(&str, u128, RangeInclusive<u128>); 11] = [
+    let bounds: [(&str, u128, RangeInclusive<u128>); 12] = [
         ("events.past_max_s", events.past_max_s.into(), 1..=CENTURY_S),
         ("events.future_max_s", events.future_max_s.into(), 1..=CENTURY_S),
         ("dedup.rows", config.dedup.rows as u128, 1..=DEDUP_ROWS_MAX),
@@ -77,6 +89,7 @@ fn numbers(config: &Config, wrong: &mut Vec<String>) {
         ("kafka.retention_ms", kafka.retention_ms.into(), 1..=i64::MAX as u128),
         ("log.disk_bytes_max", config.log.disk_bytes_max.into(), LOG_BYTES_MIN..=u128::from(u64::MAX)),
         ("log.retention_ms", config.log.retention_ms.into(), 1..=u128::from(u64::MAX)),
+        ("processor.groups_max", config.processor.groups_max as u128, 2..=10_000_000),
         ("sink.flush_rows", sink.flush_rows as u128, 1..=50_000_000),
         ("sink.flush_bytes", sink.flush_bytes as u128, 1..=4 << 30),
         ("sink.flush_age_ms", sink.flush_age_ms.into(), 1..=HOUR_MS),

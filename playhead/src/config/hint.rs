@@ -6,7 +6,7 @@ use figment::error::Kind;
 const ALIKE_MIN: f64 = 0.7;
 
 /// Settings of parts that are still being built.
-const NOT_YET: [&str; 3] = ["rollup", "rollup_defaults", "live"];
+const NOT_YET: [&str; 1] = ["live"];
 
 /// Tables of texts by names that others gave them; the texts may be secrets.
 const TEXTS: [&str; 2] = ["kafka.properties", "lake.options"];

@@ -3,6 +3,7 @@
 //! `PLAYHEAD_SINK__FLUSH_ROWS=5000` overrides `sink.flush_rows`: the prefix, then the path with two underscores.
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
+use processor::rollup::Definition;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,9 +23,11 @@ const DEFAULT_FILE: &str = "playhead.toml";
 const COMMAND_LINE_VARIABLES: [&str; 2] = ["CONFIG", "DATA"];
 
 /// All settings. Each field has a default; unknown ones are refused.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Whether the rollups that everybody has are kept.
+    pub rollup_defaults: bool,
     /// The event edge.
     pub ingest: ingest::Config,
     /// Health, readiness, metrics.
@@ -41,6 +44,51 @@ pub struct Config {
     pub sink: sink::Config,
     /// The lake.
     pub lake: Lake,
+    /// What all rollups have in common.
+    pub processor: Processor,
+    /// Further rollups.
+    pub rollup: Vec<Definition>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            rollup_defaults: true,
+            ingest: ingest::Config::default(),
+            admin: Admin::default(),
+            events: Events::default(),
+            dedup: Dedup::default(),
+            kafka: Kafka::default(),
+            log: Log::default(),
+            sink: sink::Config::default(),
+            lake: Lake::default(),
+            processor: Processor::default(),
+            rollup: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// All rollups that are kept: those that everybody has, unless they are left out, then one's own.
+    pub fn rollups(&self) -> processor::Config {
+        let defaults = if self.rollup_defaults { Definition::defaults() } else { Vec::new() };
+        let rollups = defaults.into_iter().chain(self.rollup.iter().cloned()).collect();
+        processor::Config { rollups, groups_max: self.processor.groups_max }
+    }
+}
+
+/// `[processor]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Processor {
+    /// Groups of a window at most; of more, the smallest are put together as `(other)`.
+    pub groups_max: usize,
+}
+
+impl Default for Processor {
+    fn default() -> Self {
+        Processor { groups_max: 100_000 }
+    }
 }
 
 /// `[admin]`
@@ -238,8 +286,35 @@ mod tests {
 
     #[test]
     fn a_setting_of_a_part_to_come_is_told_from_a_misspelt_one() {
-        let text = failure("rollup_defaults = false\n");
+        let text = failure("[live]\nlisten = \"127.0.0.1:8082\"\n");
         assert!(text.contains("not part of this build yet"), "{text}");
+    }
+
+    #[test]
+    fn own_rollups_come_after_those_that_everybody_has_or_instead_of_them() {
+        let own = "[[rollup]]\nname = \"plays\"\nwindow = \"5m\"\nsql = \"select count(*) as n from events\"\n";
+        let names = |toml: &str| {
+            let mut names = Vec::new();
+            Jail::expect_with(|jail| {
+                jail.create_file("playhead.toml", toml)?;
+                names = load(None).unwrap().rollups().rollups.into_iter().map(|of| of.name).collect();
+                Ok(())
+            });
+            names
+        };
+        assert_eq!(names(own), ["audience", "quality", "errors", "ads", "plays"]);
+        assert_eq!(names(&format!("rollup_defaults = false\n{own}")), ["plays"]);
+    }
+
+    #[test]
+    fn a_rollup_that_no_table_can_be_of_is_named() {
+        let sql = "sql = \"select count(*) as n from events\"\n";
+        let text = failure(&format!("[[rollup]]\nname = \"Plays\"\nwindow = \"5m\"\n{sql}"));
+        assert!(text.contains("rollup Plays"), "{text}");
+        let text = failure(&format!("[[rollup]]\nname = \"audience\"\nwindow = \"5m\"\n{sql}"));
+        assert!(text.contains("two rollups are named audience"), "{text}");
+        let text = failure(&format!("[[rollup]]\nname = \"plays\"\nwindow = \"5 minuets\"\n{sql}"));
+        assert!(text.contains("minuets"), "{text}");
     }
 
     #[test]

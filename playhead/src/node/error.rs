@@ -30,6 +30,9 @@ pub enum Error {
     /// The sink stopped by itself.
     #[error("sink stopped: {0}")]
     Sink(#[from] sink::Error),
+    /// The processor stopped by itself.
+    #[error("processor stopped: {0}")]
+    Process(#[from] processor::Error),
     /// The log could not be closed cleanly.
     #[error("log could not be closed: {0}")]
     CloseLog(log::AppendError),

@@ -1,11 +1,12 @@
 //! One process with its roles, wired to one log and one lake.
 //!
 //! ```text
-//!  ingest ──▶ log (embedded, or Kafka) ──▶ sink ──▶ lake        admin: /healthz /readyz /metrics, and the embedded
-//!  (up, ingest)                    (up, sink)                          log for tail and audit
+//!  ingest ──▶ log (embedded, or Kafka) ─┬▶ sink ──────▶ lake    admin: /healthz /readyz /metrics, and the embedded
+//!  (up, ingest)                          └▶ processor ──▶ lake           log for tail and audit
+//!                                      (up; sink, process)
 //! ```
-//! Starting goes against the events' direction: admin server, log, sink, edge. Stopping goes with it: the edge answers
-//! what it accepted, the sink drains, the log closes.
+//! Starting goes against the events' direction: admin server, log, sink and processor, edge. Stopping goes with it: the
+//! edge answers what it accepted, the sink drains, the processor closes what is complete, the log closes.
 use crate::config::{self, Config};
 use crate::data_dir::{DataDir, RunningNode};
 use crate::roles::Roles;
@@ -50,9 +51,11 @@ pub struct Node {
     log: Arc<dyn log::Log>,
     ingest: Option<Task<ingest::Error>>,
     sink: Option<Task<sink::Error>>,
+    process: Option<Task<processor::Error>>,
     retention: Option<Task<log::ReadError>>,
     stop_ingest: CancellationToken,
-    stop_sink: CancellationToken,
+    /// Of sink and processor.
+    stop_readers: CancellationToken,
     stop_admin: CancellationToken,
 }
 
@@ -60,6 +63,8 @@ impl Node {
     /// Starts every role; returns when all are under way (ready or not: [`Node::ready`]). A Kafka that does not answer
     /// is waited for: the admin server says so meanwhile, and events are not listened for.
     pub async fn start(config: &Config, storage: &Storage, roles: Roles) -> Result<Node, Error> {
+        // Without a rollup there is nothing to process, and nobody to wait for.
+        let roles = Roles { process: roles.process && !config.rollups().rollups.is_empty(), ..roles };
         let files_max = descriptors::raise();
         let connections_max = match roles.ingest {
             true => descriptors::connections(config.ingest.connections_max, files_max).map_err(Error::Machine)?,
@@ -94,8 +99,9 @@ impl Node {
                 log
             }
         };
-        let (stop_ingest, stop_sink) = (CancellationToken::new(), CancellationToken::new());
-        let sink = roles.sink.then(|| tasks::sink(config, storage, &log, &readiness, &stop_sink));
+        let (stop_ingest, stop_readers) = (CancellationToken::new(), CancellationToken::new());
+        let sink = roles.sink.then(|| tasks::sink(config, storage, &log, &readiness, &stop_readers));
+        let process = roles.process.then(|| tasks::process(config, storage, &log, &readiness, &stop_readers));
         let listener = events.map(Address::listen).transpose()?;
         let ingest =
             listener.map(|listener| tasks::ingest(config, connections_max, listener, &log, &readiness, &stop_ingest));
@@ -110,9 +116,10 @@ impl Node {
             log,
             ingest,
             sink,
+            process,
             retention,
             stop_ingest,
-            stop_sink,
+            stop_readers,
             stop_admin,
         })
     }
@@ -128,12 +135,13 @@ impl Node {
         let ended = tokio::select! {
             end = ended(&mut self.ingest) => flatten("ingest", end),
             end = ended(&mut self.sink) => flatten("sink", end),
+            end = ended(&mut self.process) => flatten("processor", end),
             end = ended(&mut self.retention) => flatten("retention", end.map(|result| result.map_err(Error::Retain))),
         };
         let error = ended.err().unwrap_or_else(|| Error::Role("a role ended without being asked to".into()));
         tracing::error!(%error, "stopping");
         self.stop_ingest.cancel();
-        self.stop_sink.cancel();
+        self.stop_readers.cancel();
         self.stop_admin.cancel();
         if let Some(data) = &self.announced {
             data.retract();
@@ -152,8 +160,10 @@ impl Node {
         if let Some(retention) = self.retention {
             retention.abort();
         }
-        self.stop_sink.cancel();
-        let drained = within(stop_by.saturating_duration_since(Instant::now()), "sink", self.sink).await;
+        self.stop_readers.cancel();
+        let left = stop_by.saturating_duration_since(Instant::now());
+        let (drained, processed) =
+            tokio::join!(within(left, "sink", self.sink), within(left, "processor", self.process));
         // After the drain only what the sink can't mend by itself is left: stopped partitions, or a lake that was never
         // there. A node that is stopped before it took anything up leaves nothing behind.
         let stuck = self.readiness.unready().remove("sink").filter(|reason| took_events || reason != sink::STARTING);
@@ -163,7 +173,7 @@ impl Node {
         if let Some(data) = self.announced {
             data.retract();
         }
-        let ended = edge.and(drained).and(closed.map_err(Error::CloseLog));
+        let ended = edge.and(drained).and(processed).and(closed.map_err(Error::CloseLog));
         match (stuck, ended) {
             (None, ended) => ended,
             (Some(reason), ended) => {

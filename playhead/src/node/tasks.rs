@@ -58,6 +58,25 @@ pub fn sink(
     tokio::spawn(sink::run(config.sink.clone(), parts, stop.clone()))
 }
 
+/// Starts the processor.
+pub fn process(
+    config: &Config,
+    storage: &Storage,
+    log: &Arc<dyn Log>,
+    readiness: &Arc<Readiness>,
+    stop: &CancellationToken,
+) -> Task<processor::Error> {
+    let parts = processor::Parts {
+        log: log.clone(),
+        lake: storage.lake.rollups(),
+        dedup_rows: config.dedup.rows,
+        bounds: config.events.bounds(),
+        clock: Arc::new(SystemClock),
+        report: readiness.reporter("process"),
+    };
+    tokio::spawn(processor::run(config.rollups(), parts, stop.clone()))
+}
+
 /// Starts the embedded log's retention.
 pub fn retention(log: &Arc<dyn Log>, stop: &CancellationToken) -> Task<log::ReadError> {
     tokio::spawn(retain(log.clone(), stop.clone()))

@@ -32,6 +32,12 @@ impl LakePlace {
         sink::Lake { events: self.root.join("events"), dead_letters: self.root.join("dead_letters") }
     }
 
+    /// The tables that rollups are written to and corrected from.
+    pub fn rollups(&self) -> processor::Lake {
+        let at = |name| self.root.join(name);
+        processor::Lake { rollups: at("rollups"), late_windows: at("late_windows"), events: at("events") }
+    }
+
     /// Path or URL, for people.
     pub fn name(&self) -> String {
         self.root.to_string()

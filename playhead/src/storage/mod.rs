@@ -18,6 +18,8 @@ pub use lake_place::LakePlace;
 
 /// The reader name that the embedded log's retention waits for, and that its consumer group ends with in Kafka.
 const SINK_READER: &str = "sink";
+/// The same of the processor.
+const PROCESSOR_READER: &str = "processor";
 
 /// Log and lake.
 #[derive(Debug, Clone)]
@@ -83,7 +85,7 @@ impl Storage {
 
     /// For a node with these roles: a data directory that they need is made.
     pub fn make(config: &Config, root: &Path, roles: Roles) -> Result<Storage, Error> {
-        if !config.kafka.is_used() || (roles.sink && config.lake.url.is_empty()) {
+        if !config.kafka.is_used() || (roles.write_lake() && config.lake.url.is_empty()) {
             DataDir::open_or_create(root)?;
         }
         Storage::new(config, root)
@@ -112,11 +114,12 @@ impl LogPlace {
         }
     }
 
-    /// The consumer group that sinks join.
-    pub fn group(&self) -> Option<String> {
+    /// The consumer group that sinks join, or processors.
+    pub fn group(&self, roles: Roles) -> Option<String> {
+        let reader = if roles.sink { SINK_READER } else { PROCESSOR_READER };
         match self {
             LogPlace::Embedded { .. } => None,
-            LogPlace::Kafka(options) => Some(format!("{}-{SINK_READER}", options.group_id)),
+            LogPlace::Kafka(options) => Some(format!("{}-{reader}", options.group_id)),
         }
     }
 
@@ -146,8 +149,14 @@ fn embedded_options(config: &Config, data: &DataDir) -> embedded::Options {
         partitions: config.kafka.partitions,
         disk_bytes_max: config.log.disk_bytes_max,
         retention_ms: config.log.retention_ms,
-        readers: vec![SINK_READER.to_owned()],
+        readers: readers(config),
     }
+}
+
+/// A reader that never comes would keep everything: without rollups there is no processor.
+fn readers(config: &Config) -> Vec<String> {
+    let processor = (!config.rollups().rollups.is_empty()).then_some(PROCESSOR_READER);
+    [SINK_READER].into_iter().chain(processor).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -189,9 +198,12 @@ mod tests {
     #[test]
     fn a_group_that_is_named_is_taken_as_it_is() {
         let mut config = kafka_with_store();
-        let derived = Storage::look(&config, Path::new("nowhere")).unwrap().log.group().unwrap();
+        let derived = Storage::look(&config, Path::new("nowhere")).unwrap().log.group(Roles::SINK).unwrap();
         assert!(derived.starts_with("playhead-events-") && derived.ends_with("-sink"), "{derived}");
         config.kafka.group_id = "media".into();
-        assert_eq!(Storage::look(&config, Path::new("nowhere")).unwrap().log.group().as_deref(), Some("media-sink"));
+        assert_eq!(
+            Storage::look(&config, Path::new("nowhere")).unwrap().log.group(Roles::SINK).as_deref(),
+            Some("media-sink")
+        );
     }
 }
