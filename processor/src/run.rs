@@ -103,7 +103,7 @@ pub(crate) async fn run(
     timing: Timing,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    telemetry::describe();
+    telemetry::describe(&config.rollups);
     (parts.report)(Err(crate::STARTING.to_owned()));
     let (clock, tables) = (parts.clock.clone(), kept_up(&config, &parts.lake));
     let opened = Processor::open(config, parts, timing, &shutdown).await?;

@@ -1,6 +1,7 @@
 //! The processor's metrics. Names are a promise to dashboards; units are in the names.
 use crate::fold::{Fold, WindowRows};
 use crate::kept::Counted;
+use crate::rollup::Definition;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
 const EVENTS: &str = "playhead_processor_events_total";
@@ -21,8 +22,13 @@ const OPEN: &str = "playhead_processor_open_windows";
 const GROUPS: &str = "playhead_processor_open_groups";
 const BYTES: &str = "playhead_processor_open_bytes";
 
-/// Says what each metric is, and begins the counters at 0.
-pub(crate) fn describe() {
+/// Says what each metric is, and begins the counters at 0: one that appears with its first value has not grown to Prometheus.
+pub(crate) fn describe(rollups: &[Definition]) {
+    for rollup in rollups {
+        for name in [LATE, FAILED, OTHER, CLOSED, ROWS, CORRECTED] {
+            counter!(name, "rollup" => rollup.name.clone()).increment(0);
+        }
+    }
     for name in [EVENTS, DUPLICATES, SUPERSEDED, WINDOWS_CUT, CORRECTIONS_FAILED] {
         counter!(name).increment(0);
     }

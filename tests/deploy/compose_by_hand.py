@@ -26,6 +26,9 @@ from by_hand import Failed, Place, Process, get, wait_until
 READY_S = 90
 RATE, SECONDS = 2000, 5
 
+# Services that are roles of ours, by how their names begin.
+ROLES = ("ingest", "sink", "processor")
+
 
 class Cluster:
     """The services as processes."""
@@ -82,7 +85,7 @@ class Cluster:
     def start_ingest(self, name):
         return Process(name, [self.binary, *self.place.command(name)], self.place.environment(name), self.scratch)
 
-    start_sink = start_ingest
+    start_sink = start_processor = start_ingest
 
     def start_prometheus(self, name):
         address = self.place.address(name, 9090)
@@ -130,7 +133,7 @@ class Cluster:
         process = self.running.pop(name)
         self.healthy.discard(name)
         took, code = process.stop(limit)
-        if name.startswith(("ingest", "sink")) and code != 0:
+        if name.startswith(ROLES) and code != 0:
             raise Failed(f"{name} ended with {code} after SIGTERM")
         print(f"  {name}: stopped in {took:.1f} s")
 
@@ -168,12 +171,13 @@ def groups(cluster):
     address = cluster.place.address("kafka", 9092)
     tool = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
     listed = cluster.java(tool, "--bootstrap-server", address, "--list").stdout.split()
-    if len(listed) != 1 or not listed[0].endswith("-sink"):
-        raise Failed(f"one group of sinks is expected: {listed}")
+    if sorted(name.rsplit("-", 1)[1] for name in listed) != ["processor", "sink"]:
+        raise Failed(f"one group of sinks is expected, and one of processors: {listed}")
+    sinks = next(name for name in listed if name.endswith("-sink"))
 
     def caught_up():
-        described = cluster.java(tool, "--bootstrap-server", address, "--describe", "--group", listed[0]).stdout
-        rows = [line.split() for line in described.splitlines() if line.startswith(listed[0])]
+        described = cluster.java(tool, "--bootstrap-server", address, "--describe", "--group", sinks).stdout
+        rows = [line.split() for line in described.splitlines() if line.startswith(sinks)]
         partitions = [row for row in rows if len(row) > 6]
         behind = [row for row in partitions if row[5] not in ("0", "-")]
         return described if partitions and not behind else None
@@ -190,7 +194,7 @@ def scraped(cluster):
         answer = get(f"http://{address}/api/v1/{path}")
         return json.loads(answer[1])["data"] if answer and answer[0] == 200 else None
 
-    nodes = [name for name in cluster.services if name.startswith(("ingest", "sink"))]
+    nodes = [name for name in cluster.services if name.startswith(ROLES)]
 
     def all_up():
         targets = (ask("targets?state=active") or {}).get("activeTargets", [])
@@ -244,7 +248,7 @@ def main():
             sent.append(load(cluster, "ingest-1", acked))
             cluster.up("sink-1")
             audit(cluster, "sink-2", acked, sent)
-            for name in ("ingest-1", "ingest-2", "sink-1", "sink-2"):
+            for name in ("ingest-1", "ingest-2", "sink-1", "sink-2", "processor"):
                 cluster.stop(name)
             audit(cluster, "sink-1", acked, sent)
             for name in ("prometheus", "minio", "kafka"):

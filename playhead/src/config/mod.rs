@@ -47,6 +47,7 @@ pub struct Config {
     /// What all rollups have in common.
     pub processor: Processor,
     /// Further rollups.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rollup: Vec<Definition>,
 }
 

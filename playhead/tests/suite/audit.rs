@@ -148,7 +148,8 @@ fn beside_live_traffic_and_a_log_that_drops_what_the_lake_has_the_audit_passes_a
     let data = temp.path().join("data");
     let acked = temp.path().join("acked.txt");
     let mut up = playhead(&data);
-    up.env("PLAYHEAD_LOG__RETENTION_MS", "500");
+    // With rollups the log keeps what their open windows are made of: minutes.
+    up.env("PLAYHEAD_LOG__RETENTION_MS", "500").env("PLAYHEAD_ROLLUP_DEFAULTS", "false");
     let node = node::start(up, "127.0.0.1:0", "127.0.0.1:0");
     let mut load = playhead(&data);
     load.args(["load", "--rate", "2000", "--batch", "20", "--seconds", "86400", "--url"]);

@@ -137,3 +137,30 @@ fn memory_that_was_freed_goes_back_to_the_system_after_a_second() {
         assert!(told.contains(&format!("{setting} ")), "no {setting} in:\n{told}");
     }
 }
+
+#[test]
+fn rollups_are_checked_and_explained() {
+    let temp = tempfile::tempdir().unwrap();
+    let own =
+        "[[rollup]]\nname = \"plays\"\nwindow = \"5m\"\nsql = \"select count(distinct session_id) as n from events\"\n";
+    std::fs::write(temp.path().join("playhead.toml"), own).unwrap();
+    let run = |arguments: &[&str]| node::output(node::program().arg("rollup").args(arguments).current_dir(temp.path()));
+    let checked = run(&["check", "--json"]);
+    let (code, report) = result(&checked);
+    assert_eq!((code, &report["ok"]), (1, &false.into()), "{report}");
+    let of = |name: &str| report["rollups"].as_array().unwrap().iter().find(|of| of["name"] == name).unwrap().clone();
+    assert_eq!(of("audience")["ok"], true);
+    assert!(of("plays")["instead"].as_str().unwrap().contains("approx_distinct"), "{report}");
+    let explained = run(&["explain", "audience"]);
+    assert_eq!(explained.status.code(), Some(0));
+    let words = text(&explained.stdout);
+    assert!(words.contains("windows of 1m") && words.contains("approx_distinct(events.session_id)"), "{words}");
+    let unknown = run(&["explain", "audiences"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(text(&unknown.stderr).contains("audience, quality, errors, ads, plays"), "{}", text(&unknown.stderr));
+    let refused = node::output(
+        node::program().args(["up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).current_dir(temp.path()),
+    );
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("rollup plays"), "{}", text(&refused.stderr));
+}

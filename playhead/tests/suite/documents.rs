@@ -44,7 +44,7 @@ fn the_event_page_names_every_column_and_every_event_type() {
 fn the_operations_page_names_every_metric_of_the_code() {
     let page = document("operations.md");
     let mut found = 0;
-    for room in ["ingest", "log", "lake", "sink"] {
+    for room in ["ingest", "log", "lake", "sink", "processor"] {
         let mut folders = vec![root().join(room).join("src")];
         while let Some(folder) = folders.pop() {
             for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {

@@ -14,6 +14,7 @@ mod kills;
 mod node;
 mod process;
 mod roles;
+mod rollups;
 mod rounds;
 mod secured;
 mod steady;
