@@ -172,11 +172,7 @@ async fn serve(stream: TcpStream, edge: Arc<Edge>, stop: CancellationToken) {
     let service = service_fn(move |request| {
         let (edge, turn) = (edge.clone(), turns.begin());
         // Boxed: an idle connection holds a pointer, not the room of a request.
-        Box::pin(async move {
-            let response = edge.answer(request).await;
-            turn.end().await;
-            Ok::<_, Infallible>(response)
-        })
+        Box::pin(async move { Ok::<_, Infallible>(edge.answer(request, turn).await) })
     });
     let mut connection = pin!(protocol().serve_connection(stream, service));
     let ended = tokio::select! {

@@ -3,9 +3,11 @@ use crate::body::Bodies;
 use crate::config::Config;
 use crate::cors;
 use crate::cpu_bound::DecodeTurns;
+use crate::deadline_stream::Turn;
 use crate::events;
 use crate::instruments::Instruments;
 use crate::pace::Pace;
+use crate::pages::{Body, Page, Pages};
 use crate::partition_worker::Partition;
 use crate::problem::{Kind, Problem};
 use bytes::Bytes;
@@ -13,7 +15,7 @@ use event::clock::Clock;
 use event::decode::TimeBounds;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use log::Writer;
 use std::sync::Arc;
@@ -42,15 +44,29 @@ pub struct Edge {
     pub bounds: TimeBounds,
     /// Ids for events with neither id nor session.
     pub random_id: Arc<dyn Fn() -> [u8; 16] + Send + Sync>,
+    /// What else is served on this address.
+    pub pages: Option<Pages>,
     /// Measures.
     pub instruments: Arc<Instruments>,
 }
 
 impl Edge {
-    /// Answers a request, whatever it is.
-    pub async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let started = Instant::now();
+    /// Answers a request, whatever it is; its turn ends with the answer, that of a page with its body.
+    pub async fn answer(&self, request: Request<Incoming>, turn: Turn) -> Response<Body> {
         let (head, body) = request.into_parts();
+        if let Some(pages) = self.pages.as_ref().filter(|pages| pages.serve(&head.method, head.uri.path())) {
+            let mut answered = (pages.answer)(Request::from_parts(head, ())).await;
+            // A connection whose turn ends with a body is not told that it waits for a request again.
+            answered.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            return answered.map(|body| Either::Right(Page::new(body, turn)));
+        }
+        let response = self.answer_events(head, body).await;
+        turn.end().await;
+        response.map(Either::Left)
+    }
+
+    async fn answer_events(&self, head: http::request::Parts, body: Incoming) -> Response<Full<Bytes>> {
+        let started = Instant::now();
         let answered = match (head.uri.path(), &head.method) {
             (_, &Method::OPTIONS) => Ok(cors::preflight(&head.headers)),
             (EVENTS_PATH, &Method::POST) => events::post(self, &head.headers, body).await,

@@ -26,6 +26,7 @@ mod events;
 mod instruments;
 pub mod limits;
 mod pace;
+pub mod pages;
 mod partition_worker;
 pub mod problem;
 mod readiness;
@@ -38,6 +39,7 @@ use crate::cpu_bound::DecodeTurns;
 use crate::edge::Edge;
 use crate::instruments::Instruments;
 use crate::pace::Pace;
+use crate::pages::Pages;
 use crate::partition_worker::{Partition, Worker};
 use crate::readiness::Readiness;
 pub use config::Config;
@@ -67,6 +69,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Random ids for events with neither id nor session.
     pub random_id: Arc<dyn Fn() -> [u8; 16] + Send + Sync>,
+    /// What else is served on its address.
+    pub pages: Option<Pages>,
     /// Readiness.
     pub report: Report,
 }
@@ -115,6 +119,7 @@ pub async fn run(config: Config, parts: Parts, shutdown: CancellationToken) -> R
         clock: parts.clock,
         bounds: parts.bounds,
         random_id: parts.random_id,
+        pages: parts.pages,
         instruments,
     });
     tracing::info!(%address, partitions = partitions.len(), "event edge is listening");

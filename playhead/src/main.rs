@@ -18,6 +18,7 @@ mod clock;
 mod commands;
 mod config;
 mod data_dir;
+mod live;
 mod log_source;
 mod node;
 mod outcome;

@@ -231,7 +231,17 @@ impl Kept {
         self.late.clear();
     }
 
-    /// The open windows as they are now.
+    /// The rows of the open windows as they are now, first to last.
+    pub(crate) fn look(&mut self) -> Result<Vec<WindowRows>> {
+        self.fold.look()
+    }
+
+    /// W as it was committed, µs; `i64::MIN`: not yet.
+    pub(crate) fn watermark_us(&self) -> i64 {
+        self.closed_to_us
+    }
+
+    /// The open windows.
     pub(crate) fn fold(&self) -> &Fold {
         &self.fold
     }

@@ -17,6 +17,7 @@
 //! - [`functions`]: the aggregates of our own, whose states merge and can be read by others.
 //! - [`fold`]: the open windows of a rollup.
 //! - [`windows`]: which windows an event is in. [`watermark`]: when they close. [`recovery`]: what was counted already.
+//! - [`live`]: what is open, for who looks.
 //! - `run`: the loop; `kept`: one rollup in it; `table`: where its rows go; `late`: what came too late, and its correction.
 //!
 //! DataFusion parses, plans, evaluates expressions and keeps the accumulators; what it has no notion of is a window that
@@ -32,6 +33,7 @@ pub mod functions;
 mod kept;
 mod late;
 pub mod limits;
+pub mod live;
 mod positions;
 mod reading;
 pub mod recovery;
@@ -46,6 +48,7 @@ use event::clock::Clock;
 use event::decode::TimeBounds;
 use lake::location::Location;
 use lake::upkeep::Pace;
+use live::Live;
 use log::Log;
 use rollup::{Definition, Refused};
 use std::sync::Arc;
@@ -91,6 +94,8 @@ pub struct Parts {
     pub bounds: TimeBounds,
     /// Now.
     pub clock: Arc<dyn Clock>,
+    /// Where windows are shown as they are now: made of the same rollups, in the same order.
+    pub live: Arc<Live>,
     /// Readiness.
     pub report: Report,
 }

@@ -29,5 +29,11 @@ pub const CORRECTED_AT_ONCE: usize = 60;
 /// The longest time between two revisions of a window that late events keep coming for.
 pub const CORRECTION_WAIT_MAX: Duration = Duration::from_secs(600);
 
+/// Windows of a rollup that are shown after they were closed: what a screen compares the open ones with.
+pub const RECENT_WINDOWS: usize = 10;
+
+/// Rows of those windows: of more, the older are not shown.
+pub const RECENT_ROWS_MAX: usize = 100_000;
+
 /// Keys and aggregates of a rollup, together.
 pub const COLUMNS_MAX: usize = 64;

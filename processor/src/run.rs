@@ -1,9 +1,10 @@
 //! The loop: reads, folds, closes windows, commits. All I/O of the processor is awaited here, one thing at a time.
 //!
 //! All rollups are kept from one pass over the log. While a store does not answer, nothing is read.
-use crate::fold::Bounds;
+use crate::fold::{Bounds, WindowRows};
 use crate::kept::{Kept, Place};
 use crate::late::{Corrected, Corrector, LateWindows};
+use crate::live::Live;
 use crate::reading::{Sifted, sift};
 use crate::rollup::{Events, Plan};
 use crate::table::RollupTable;
@@ -19,7 +20,7 @@ use lake::table::{Error as LakeError, Table};
 use lake::tables::DEDUP_ROWS;
 use lake::upkeep::{Options, tend};
 use log::{Entry, Log, Next, ReadError, Reader};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 mod closing;
 mod resume;
+mod showing;
 
 /// The name under which retention waits for this reader.
 pub(crate) const READER: &str = "processor";
@@ -40,12 +42,17 @@ struct Rollup {
     plan: Arc<Plan>,
     allowed_lateness: Duration,
     committed_at: Instant,
+    /// Windows closed lately, to be shown.
+    recent: VecDeque<WindowRows>,
+    /// Since it was shown.
+    has_changed: bool,
 }
 
 impl Rollup {
     /// Nothing is open, and windows that end at or before this (µs) are closed.
     fn begin_anew(&mut self, groups: Bounds, closed_to_us: i64) {
         self.kept = Kept::new(self.plan.clone(), groups, self.allowed_lateness, closed_to_us);
+        self.has_changed = true;
     }
 }
 
@@ -78,6 +85,7 @@ struct Processor {
     rollups: Vec<Rollup>,
     late_windows: LateWindows,
     marked_at: Instant,
+    live: Arc<Live>,
     partitions: BTreeMap<u32, Partition>,
     dedup_rows: usize,
     bounds: TimeBounds,
@@ -137,7 +145,7 @@ impl Processor {
         timing: Timing,
         shutdown: &CancellationToken,
     ) -> Result<Option<(Processor, Corrector)>, Error> {
-        let Parts { log, lake, dedup_rows, bounds, clock, report } = parts;
+        let Parts { log, lake, dedup_rows, bounds, clock, live, report } = parts;
         let mut plans = Vec::new();
         for (number, definition) in config.rollups.iter().enumerate() {
             if config.rollups[..number].iter().any(|other| other.name == definition.name) {
@@ -160,8 +168,16 @@ impl Processor {
                     corrected.push(Corrected { name, plan: plan.clone(), table: open().await? });
                     let allowed_lateness = definition.allowed_lateness;
                     let kept = Kept::new(plan.clone(), groups, allowed_lateness, i64::MIN);
-                    let (name, committed_at, plan) = (definition.name.clone(), Instant::now(), plan.clone());
-                    rollups.push(Rollup { name, table, kept, plan, allowed_lateness, committed_at });
+                    rollups.push(Rollup {
+                        name: definition.name.clone(),
+                        table,
+                        kept,
+                        plan,
+                        allowed_lateness,
+                        committed_at: Instant::now(),
+                        recent: VecDeque::new(),
+                        has_changed: true,
+                    });
                 }
                 let late_windows = LateWindows::open(&lake.late_windows, log.as_ref()).await?;
                 let corrector = Corrector {
@@ -190,6 +206,7 @@ impl Processor {
                         rollups,
                         late_windows,
                         marked_at: began,
+                        live,
                         partitions,
                         dedup_rows,
                         bounds,
@@ -378,6 +395,7 @@ impl Processor {
         for rollup in &mut self.rollups {
             let counted = rollup.kept.record(place, &events, times, now)?;
             rollup.kept.dedup_from(entry.partition, after);
+            rollup.has_changed = true;
             telemetry::counted(&rollup.name, counted);
         }
         Ok(())

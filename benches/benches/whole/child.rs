@@ -71,6 +71,7 @@ async fn embedded_edge(dir: PathBuf, address: &str) {
         bounds: TimeBounds { past_max: 30 * 86_400_000_000, future_max: 3_600_000_000, skew_min: 5_000_000 },
         clock,
         random_id: Arc::new(|| [0; 16]),
+        pages: None,
         report: Arc::new(|_| ()),
     };
     ingest::run(ingest::Config::default(), parts, CancellationToken::new()).await.expect("the edge runs");

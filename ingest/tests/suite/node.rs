@@ -88,6 +88,7 @@ impl Node {
             bounds: BOUNDS,
             clock: Arc::new(StoppedClock),
             random_id,
+            pages: None,
             report: {
                 let reports = reports.clone();
                 Arc::new(move |ready| reports.lock().unwrap().push(ready))

@@ -57,6 +57,7 @@ async fn listening_beyond_loopback_without_keys_is_refused_in_words() {
         bounds: crate::node::BOUNDS,
         clock: std::sync::Arc::new(Never),
         random_id: std::sync::Arc::new(|| [0; 16]),
+        pages: None,
         report: std::sync::Arc::new(|_| {}),
     };
     let ended = ingest::run(Config::default(), parts, tokio_util::sync::CancellationToken::new()).await;

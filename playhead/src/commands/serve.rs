@@ -75,6 +75,7 @@ fn announce(context: &Context, storage: &Storage, node: &Node, roles: Roles) {
         terminal::say_json(&serde_json::json!({
             "listening": node.listen.map(|address| address.to_string()),
             "admin": node.admin.to_string(),
+            "live": node.live.map(|address| address.to_string()),
         }));
         return;
     }
@@ -84,6 +85,9 @@ fn announce(context: &Context, storage: &Storage, node: &Node, roles: Roles) {
     }
     if let Some(listen) = node.listen {
         terminal::say(format_args!("  events   POST http://{listen}/v1/events"));
+    }
+    if let Some(live) = node.live {
+        terminal::say(format_args!("  live     http://{live}/v1/live"));
     }
     terminal::say(format_args!("  health   http://{}/readyz, /metrics", node.admin));
     if let LogPlace::Kafka(options) = &storage.log {

@@ -26,6 +26,13 @@ pub fn check(config: &Config) -> Result<(), String> {
     }
     wrong.extend(places(config));
     wrong.extend(rollups(config));
+    if !config.live.listen.ip().is_loopback() && config.live.token.is_empty() {
+        wrong.push(format!(
+            "live.listen is {}, beyond this machine, and live.token is empty: anybody could see the figures. Listen on \
+             127.0.0.1, or set a token",
+            config.live.listen
+        ));
+    }
     let dedup_rows = config.dedup.rows as u128 * u128::from(config.kafka.partitions);
     if dedup_rows > DEDUP_ROWS_MAX {
         wrong.push(format!(

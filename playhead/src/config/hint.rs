@@ -5,9 +5,6 @@ use figment::error::Kind;
 /// Names further apart than this are no misspelling of each other (0: nothing alike, 1: the same).
 const ALIKE_MIN: f64 = 0.7;
 
-/// Settings of parts that are still being built.
-const NOT_YET: [&str; 1] = ["live"];
-
 /// Tables of texts by names that others gave them; the texts may be secrets.
 const TEXTS: [&str; 2] = ["kafka.properties", "lake.options"];
 
@@ -60,9 +57,6 @@ fn missing_underscore(name: &str, known: &[&str]) -> Option<String> {
 }
 
 fn unknown_field(name: &str, known: &[&str]) -> String {
-    if NOT_YET.contains(&name) {
-        return "not part of this build yet: leave it out".to_owned();
-    }
     let closest = known
         .iter()
         .map(|candidate| (strsim::jaro_winkler(name, candidate), *candidate))

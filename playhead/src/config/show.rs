@@ -21,6 +21,9 @@ pub fn shown(config: &Config) -> Config {
     let mut shown = config.clone();
     hide(&mut shown.kafka.properties);
     hide(&mut shown.lake.options);
+    if !shown.live.token.is_empty() {
+        shown.live.token = HIDDEN.into();
+    }
     shown
 }
 

@@ -11,7 +11,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Json};
-use listener::{Bounded, Ends};
+use listener::Ends;
 use serde::Deserialize;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 mod listener;
 
-pub use listener::CONNECTIONS_MAX;
+pub use listener::{Bounded, CONNECTIONS_MAX};
 
 /// What the admin server shows.
 #[derive(Clone)]

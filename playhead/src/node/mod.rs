@@ -11,6 +11,7 @@ use crate::config::{self, Config};
 use crate::data_dir::{DataDir, RunningNode};
 use crate::roles::Roles;
 use crate::storage::{LogPlace, Storage};
+use processor::live::Live;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ mod error;
 mod metrics;
 mod opening;
 mod readiness;
+mod screen;
 mod tasks;
 
 pub use error::Error;
@@ -45,6 +47,8 @@ pub struct Node {
     pub listen: Option<SocketAddr>,
     /// Admin address.
     pub admin: SocketAddr,
+    /// Address that shows rollups as they are now; `None`: not this node's role.
+    pub live: Option<SocketAddr>,
     readiness: Arc<Readiness>,
     /// The directory that says where this node is.
     announced: Option<DataDir>,
@@ -78,6 +82,9 @@ impl Node {
         let events = roles.ingest.then(|| Address::take(config.ingest.listen, "listen")).transpose()?;
         let admin_address = Address::take(config.admin.listen, "admin")?;
         let (listen, admin) = (events.as_ref().map(Address::get), admin_address.get());
+        // With an edge, on its address.
+        let screen = (roles.process && !roles.ingest).then(|| Address::take(config.live.listen, "live")).transpose()?;
+        let shown_at = if roles.process { listen.or(screen.as_ref().map(Address::get)) } else { None };
 
         let stop_admin = CancellationToken::new();
         let stop_if_it_fails = stop_admin.clone().drop_guard();
@@ -101,16 +108,20 @@ impl Node {
         };
         let (stop_ingest, stop_readers) = (CancellationToken::new(), CancellationToken::new());
         let sink = roles.sink.then(|| tasks::sink(config, storage, &log, &readiness, &stop_readers));
-        let process = roles.process.then(|| tasks::process(config, storage, &log, &readiness, &stop_readers));
+        let live = Live::new(&config.rollups().rollups);
+        let process = roles.process.then(|| tasks::process(config, storage, &log, &live, &readiness, &stop_readers));
+        screen.map(|address| screen::serve(config, &live, address, &stop_ingest)).transpose()?;
+        let pages = listen.filter(|_| roles.process).map(|at| screen::pages(config, &live, at, &stop_ingest));
         let listener = events.map(Address::listen).transpose()?;
-        let ingest =
-            listener.map(|listener| tasks::ingest(config, connections_max, listener, &log, &readiness, &stop_ingest));
+        let ingest = listener
+            .map(|listener| tasks::ingest(config, connections_max, listener, pages, &log, &readiness, &stop_ingest));
         let retention = retained.map(|log| tasks::retention(&log, &stop_ingest));
         let announced = announce(storage, listen, admin)?;
         stop_if_it_fails.disarm();
         Ok(Node {
             listen,
             admin,
+            live: shown_at,
             readiness,
             announced,
             log,

@@ -4,7 +4,9 @@ use super::readiness::Readiness;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::storage::Storage;
+use ingest::pages::Pages;
 use log::Log;
+use processor::live::Live;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -23,6 +25,7 @@ pub fn ingest(
     config: &Config,
     connections_max: usize,
     listener: TcpListener,
+    pages: Option<Pages>,
     log: &Arc<dyn Log>,
     readiness: &Arc<Readiness>,
     stop: &CancellationToken,
@@ -34,6 +37,7 @@ pub fn ingest(
         bounds: config.events.bounds(),
         clock: Arc::new(SystemClock),
         random_id: Arc::new(random_id),
+        pages,
         report: readiness.reporter("ingest"),
     };
     tokio::spawn(ingest::run(edge, parts, stop.clone()))
@@ -63,6 +67,7 @@ pub fn process(
     config: &Config,
     storage: &Storage,
     log: &Arc<dyn Log>,
+    live: &Arc<Live>,
     readiness: &Arc<Readiness>,
     stop: &CancellationToken,
 ) -> Task<processor::Error> {
@@ -72,6 +77,7 @@ pub fn process(
         dedup_rows: config.dedup.rows,
         bounds: config.events.bounds(),
         clock: Arc::new(SystemClock),
+        live: live.clone(),
         report: readiness.reporter("process"),
     };
     tokio::spawn(processor::run(config.rollups(), parts, stop.clone()))

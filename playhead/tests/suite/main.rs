@@ -11,6 +11,7 @@ mod faults_sinks;
 mod faults_store;
 mod interop;
 mod kills;
+mod live;
 mod node;
 mod process;
 mod roles;

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 impl Processor {
     /// Asks where the log ends, closes what is complete, and commits it.
     pub(super) async fn tick(&mut self) -> Result<(), Error> {
+        self.show()?;
         // Windows are of all partitions: without one of them nothing is complete.
         if !self.has_all() {
             return Ok(());
@@ -108,6 +109,7 @@ impl Processor {
             rollup.kept.settle(watermark_us, &positions);
             rollup.committed_at = Instant::now();
             telemetry::closed(&rollup.name, &closed);
+            rollup.remember(closed);
         }
         Ok(outcome)
     }

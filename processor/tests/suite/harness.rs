@@ -10,6 +10,7 @@ use lake::location::Location;
 use lake::table::Table;
 use lake::upkeep::Pace;
 use log::{AppendError, Log, ReadError, Reader, Record, Writer, memory};
+use processor::live::Live;
 use processor::rollup::Definition;
 use processor::{Config, Error, Lake, Parts, Timing};
 use serde_json::Value;
@@ -75,6 +76,7 @@ pub struct Harness {
     /// Read as a log with gaps, which offsets tell less of.
     pub sparse: bool,
     pub pace: Pace,
+    pub live: Arc<Live>,
 }
 
 /// Windows of ten seconds, no lateness.
@@ -95,6 +97,7 @@ impl Harness {
             dir: tempfile::tempdir().unwrap(),
             log: memory::Log::new(TOPIC, partitions, clock.clone()),
             clock,
+            live: Live::new(&rollups),
             config: Config { rollups, groups_max: 1_000 },
             dedup_rows: 1_000,
             sparse: false,
@@ -115,6 +118,7 @@ impl Harness {
             dedup_rows: self.dedup_rows,
             bounds: BOUNDS,
             clock: self.clock.clone(),
+            live: self.live.clone(),
             report: report_to(&answers),
         };
         let timing = Timing {

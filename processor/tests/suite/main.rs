@@ -7,4 +7,5 @@ mod failures;
 mod folding;
 mod harness;
 mod late;
+mod live;
 mod refusals;

@@ -1,0 +1,146 @@
+//! Rollups as they are now, over HTTP: `GET /v1/live`, `/v1/live/NAME`, `/v1/live/NAME/stream`.
+//!
+//! ```text
+//!  processor ─▶ Live (one Shown a second at most, for who looks) ─▶ view: filter, top ─▶ JSON, once or as server-sent events
+//! ```
+//! On the edge's address in `up`, on `live.listen` in `process`. Figures are nobody's who is not let in ([`access`]).
+mod access;
+mod ask;
+mod view;
+
+pub use access::Access;
+
+use ask::Ask;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use futures::StreamExt;
+use processor::live::{Live, Watcher};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// Paths below this are ours, and itself.
+pub const PATH: &str = "/v1/live";
+
+/// Who asks waits so long for the processor: it shows once a second, unless it waits for log or lake itself.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Streams at the same time: each takes as much work a second as its answer has rows.
+const STREAMS_MAX: usize = 64;
+/// A line that says nothing is sent so often, so that whoever is gone is noticed.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+#[derive(Clone)]
+struct Screen {
+    live: Arc<Live>,
+    access: Access,
+    streams: Arc<Semaphore>,
+    stop: CancellationToken,
+}
+
+/// Serves what `live` shows to whom `access` lets in; streams end with `stop`.
+pub fn router(live: Arc<Live>, access: Access, stop: CancellationToken) -> Router {
+    let screen = Screen { live, access, streams: Arc::new(Semaphore::new(STREAMS_MAX)), stop };
+    Router::new()
+        .route(PATH, get(names))
+        .route("/v1/live/{rollup}", get(now))
+        .route("/v1/live/{rollup}/stream", get(stream))
+        .layer(middleware::from_fn_with_state(screen.clone(), let_in))
+        .with_state(screen)
+}
+
+/// Why there is no figure (RFC 9457, as the edge's problems are).
+struct Problem {
+    status: StatusCode,
+    detail: String,
+}
+
+impl Problem {
+    fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Problem { status, detail: detail.into() }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Problem { status, detail } = self;
+        let body = json!({ "status": status.as_u16(), "title": status.canonical_reason(), "detail": detail });
+        (status, [(header::CONTENT_TYPE, "application/problem+json")], Json(body)).into_response()
+    }
+}
+
+async fn let_in(State(screen): State<Screen>, request: Request, next: Next) -> Response {
+    match screen.access.check(request.headers(), request.uri().query()) {
+        Ok(()) => ([(header::CACHE_CONTROL, "no-store")], next.run(request).await).into_response(),
+        Err((status, detail)) => Problem::new(status, detail).into_response(),
+    }
+}
+
+async fn names(State(screen): State<Screen>) -> Response {
+    Json(json!({ "rollups": screen.live.names().collect::<Vec<_>>() })).into_response()
+}
+
+fn watch(screen: &Screen, rollup: &str) -> Result<Watcher, Problem> {
+    screen.live.watch(rollup).ok_or_else(|| {
+        let names = screen.live.names().collect::<Vec<_>>().join(", ");
+        Problem::new(StatusCode::NOT_FOUND, format!("no rollup is named {rollup:?}; there are: {names}"))
+    })
+}
+
+type Parameters = Query<BTreeMap<String, String>>;
+
+async fn now(
+    State(screen): State<Screen>,
+    Path(rollup): Path<String>,
+    Query(asked): Parameters,
+) -> Result<Json<Value>, Problem> {
+    let wrong = |detail| Problem::new(StatusCode::BAD_REQUEST, detail);
+    let ask = Ask::of(asked).map_err(wrong)?;
+    let mut watcher = watch(&screen, &rollup)?;
+    let shown = timeout(ANSWER_MAX, watcher.next()).await.map_err(|_| {
+        let detail = "the processor shows nothing now: /readyz on the admin address says why";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    })?;
+    view::of(&rollup, &shown, &ask).map(Json).map_err(wrong)
+}
+
+/// A stream under way: its watcher, and its place among the few.
+struct Streaming {
+    watcher: Watcher,
+    rollup: String,
+    ask: Ask,
+    _place: OwnedSemaphorePermit,
+}
+
+async fn stream(
+    State(screen): State<Screen>,
+    Path(rollup): Path<String>,
+    Query(asked): Parameters,
+) -> Result<Response, Problem> {
+    let ask = Ask::of(asked).map_err(|detail| Problem::new(StatusCode::BAD_REQUEST, detail))?;
+    let watcher = watch(&screen, &rollup)?;
+    let place = screen.streams.clone().try_acquire_owned().map_err(|_| {
+        let detail = format!("{STREAMS_MAX} streams are open, no more are served");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    })?;
+    let streaming = Streaming { watcher, rollup, ask, _place: place };
+    let events = futures::stream::unfold(streaming, |mut streaming| async {
+        let shown = streaming.watcher.next().await;
+        let event = match view::of(&streaming.rollup, &shown, &streaming.ask) {
+            Ok(view) => Event::default().event("windows").data(view.to_string()),
+            Err(detail) => Event::default().event("problem").data(detail),
+        };
+        Some((Ok::<_, Infallible>(event), streaming))
+    });
+    let events = events.take_until(screen.stop.cancelled_owned());
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+}
