@@ -4,7 +4,7 @@ use super::roles::eventually;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// From an event's answer to its figure on the stream, in a test's unoptimised build on a busy machine.
 const SEEN_MAX: Duration = Duration::from_secs(10);
@@ -24,8 +24,8 @@ fn answer(address: &str, path: &str, headers: &str) -> (u16, Value) {
 }
 
 fn play(node: &Node, content_id: &str, session: &str) {
-    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
-    let event = json!({"event_type": "play", "event_time": now_ms, "session_id": session, "content_id": content_id});
+    let event =
+        json!({"event_type": "play", "event_time": node::now_ms(), "session_id": session, "content_id": content_id});
     assert_eq!(node.post("application/json", event.to_string().as_bytes()).0, 200);
 }
 
