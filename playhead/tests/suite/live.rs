@@ -24,8 +24,7 @@ fn answer(address: &str, path: &str, headers: &str) -> (u16, Value) {
 }
 
 fn play(node: &Node, content_id: &str, session: &str) {
-    let event =
-        json!({"event_type": "play", "event_time": node::now_ms(), "session_id": session, "content_id": content_id});
+    let event = json!({"event_type": "play", "event_time": node::now_ms() as u64, "session_id": session, "content_id": content_id});
     assert_eq!(node.post("application/json", event.to_string().as_bytes()).0, 200);
 }
 

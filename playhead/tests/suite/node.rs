@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Output, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use testbed::process::{Running, bound_copy};
 
 /// The program under test.
@@ -165,12 +165,6 @@ pub fn answer(mut stream: TcpStream) -> (u16, String) {
 pub fn signal(pid: u32, name: &str) {
     let sent = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().unwrap();
     assert!(sent.success());
-}
-
-/// Now, as a player says it.
-#[allow(clippy::disallowed_methods, reason = "the processes under test have no other clock")]
-pub fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
 #[allow(clippy::disallowed_methods, reason = "a test that watches other processes has nothing to await")]

@@ -108,7 +108,7 @@ fn killed_at_random_moments_while_events_come_late_the_newest_revisions_are_what
         for number in 0..LATE {
             let back_s = random.random_range(3..30);
             let event = json!({"event_type": "seek", "session_id": format!("late-{round}-{number}"),
-                               "event_time": node::now_ms() - back_s * 1_000});
+                               "event_time": node::now_ms() as u64 - back_s * 1_000});
             assert_eq!(node.post("application/json", event.to_string().as_bytes()).0, 200);
         }
         pause(Duration::from_millis(random.random_range(0..1_500)));
