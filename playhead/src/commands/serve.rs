@@ -87,7 +87,7 @@ fn announce(context: &Context, storage: &Storage, node: &Node, roles: Roles) {
         terminal::say(format_args!("  events   POST http://{listen}/v1/events"));
     }
     if let Some(live) = node.live {
-        terminal::say(format_args!("  live     http://{live}/v1/live"));
+        terminal::say(format_args!("  screen   http://{live}/, /v1/live"));
     }
     terminal::say(format_args!("  health   http://{}/readyz, /metrics", node.admin));
     if let LogPlace::Kafka(options) = &storage.log {

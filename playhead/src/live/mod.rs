@@ -1,4 +1,4 @@
-//! Rollups as they are now, over HTTP: `GET /v1/live`, `/v1/live/NAME`, `/v1/live/NAME/stream`.
+//! Rollups as they are now, over HTTP: `GET /v1/live`, `/v1/live/NAME`, `/v1/live/NAME/stream`, and a page at `/`.
 //!
 //! ```text
 //!  processor ─▶ Live (one Shown a second at most, for who looks) ─▶ view: filter, top ─▶ JSON, once or as server-sent events
@@ -6,6 +6,7 @@
 //! On the edge's address in `up`, on `live.listen` in `process`. Figures are nobody's who is not let in ([`access`]).
 mod access;
 mod ask;
+mod screen;
 mod view;
 
 pub use access::Access;
@@ -29,6 +30,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+/// The page for people.
+pub const PAGE: &str = "/";
 /// Paths below this are ours, and itself.
 pub const PATH: &str = "/v1/live";
 
@@ -51,6 +54,7 @@ struct Screen {
 pub fn router(live: Arc<Live>, access: Access, stop: CancellationToken) -> Router {
     let screen = Screen { live, access, streams: Arc::new(Semaphore::new(STREAMS_MAX)), stop };
     Router::new()
+        .route(PAGE, get(screen::page))
         .route(PATH, get(names))
         .route("/v1/live/{rollup}", get(now))
         .route("/v1/live/{rollup}/stream", get(stream))

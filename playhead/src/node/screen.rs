@@ -26,7 +26,7 @@ pub fn pages(config: &Config, live: &Arc<Live>, at: SocketAddr, stop: &Cancellat
             response.map(|body| body.map_err(Into::into).boxed_unsync())
         }) as std::pin::Pin<Box<_>>
     };
-    Pages { paths: vec![live::PATH], below: vec![live::PATH], answer: Arc::new(answer) }
+    Pages { paths: vec![live::PAGE, live::PATH], below: vec![live::PATH], answer: Arc::new(answer) }
 }
 
 /// Serves it on `live.listen`, until `stop`.
