@@ -2,6 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a bench")]
 #[path = "limits/parsing.rs"]
 mod parsing;
+#[path = "limits/partial.rs"]
+mod partial;
 
 use arrow_array::RecordBatch;
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
@@ -10,10 +12,14 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use event::batch::{Arrival, BatchBuilder};
 use event::codec::{self, Place};
 use event::decode::{AnonymousId, Context, decode};
-use event::dedup::{Key, Window};
+use event::dedup::{Key, Verdict, Window, verdicts};
 use parsing::{BOUNDS, START_MS, bodies, parse_to_arrow};
+use partial::Partials;
+use processor::fold::{Bounds, Fold};
+use processor::rollup::{Definition, Events, Plan};
 use std::collections::HashSet;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[global_allocator]
@@ -116,9 +122,50 @@ fn dedup(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The default rollups together, from the log's record on: each event is decoded, looked up in the dedup window, and
+/// folded into open windows. The limit does the same, but for windows: it runs DataFusion's own Partial aggregate of each
+/// SQL over the batch, and throws its state away.
+fn folding(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let definitions = Definition::defaults();
+    let record = codec::encode(&batch_of(&bodies(RECORD_EVENTS))).unwrap();
+    let place = Place { topic: "events", partition: 0, offset: 0, timestamp: START_MS };
+    let read = |window: &mut Window| {
+        let batch = codec::decode(&record, place, BOUNDS).batch;
+        let copies = verdicts(&batch, 0, window).unwrap().iter().filter(|verdict| **verdict == Verdict::Copy).count();
+        assert_eq!(copies, 0, "ids of a record are distinct");
+        Events::new(batch).unwrap()
+    };
+    let mut group = criterion.benchmark_group("record to rollups");
+    group.throughput(Throughput::Elements(RECORD_EVENTS.into()));
+    let partials = runtime.block_on(Partials::new(&definitions));
+    group.bench_function("limit: decode, dedup, a bare Partial for each", |bench| {
+        bench.iter(|| {
+            let batch = codec::decode(&record, place, BOUNDS).batch;
+            let mut window = Window::new(250_000);
+            black_box(verdicts(&batch, 0, &mut window).unwrap().len());
+            runtime.block_on(partials.run(&batch))
+        });
+    });
+    let plans: Vec<Arc<Plan>> =
+        definitions.iter().map(|of| Arc::new(runtime.block_on(Plan::new(of)).unwrap())).collect();
+    let mut folds: Vec<Fold> =
+        plans.iter().map(|plan| Fold::new(plan.clone(), Bounds { groups_max: 100_000 })).collect();
+    group.bench_function("decode, dedup, fold", |bench| {
+        bench.iter(|| {
+            let events = read(&mut Window::new(250_000));
+            for (plan, fold) in plans.iter().zip(&mut folds) {
+                fold.fold(&plan.evaluate(&events).unwrap(), |_, _| true).unwrap();
+            }
+            folds.iter().map(Fold::held).sum::<usize>()
+        });
+    });
+    group.finish();
+}
+
 criterion_group! {
     name = steps;
     config = Criterion::default().sample_size(20).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(4));
-    targets = decoding, codec, dedup
+    targets = decoding, codec, dedup, folding
 }
 criterion_main!(steps);

@@ -151,6 +151,10 @@ impl crate::Log for Log {
         false
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn writer(&self) -> Arc<dyn crate::Writer> {
         Arc::new(writer::Writer::new(self.shared.clone()))
     }

@@ -156,6 +156,10 @@ pub trait Log: Send + Sync {
     fn is_gapless(&self) -> bool {
         true
     }
+    /// Whether readers of one name share the partitions, each having some (Kafka's consumer groups). False: each has all.
+    fn is_shared(&self) -> bool {
+        false
+    }
     /// A writer.
     fn writer(&self) -> Arc<dyn Writer>;
     /// A reader named `name` (`sink`, `processor`: retention waits for these; `None`: a bystander such as tail or audit).

@@ -26,8 +26,8 @@
 //! An event that comes after its window was closed is marked, and the window is computed again from the table `events`
 //! (`late`).
 //!
-//! Not yet: windows are of all partitions, so one process reads them all; open windows and their bytes are told and not
-//! bounded.
+//! Windows are of all partitions, so one process reads them all; others stand by (`run/standby`). Not yet: work shared by
+//! several; open windows and their bytes are told and not bounded.
 pub mod fold;
 pub mod functions;
 mod kept;
@@ -111,6 +111,8 @@ pub struct Timing {
     pub retry: Duration,
     /// Windows that late events came for are marked so often, and before each commit.
     pub mark: Duration,
+    /// One that stands by takes over when no other has committed for so long: three times what a living one takes.
+    pub take_over: Duration,
     /// Between two looks at what can be corrected.
     pub correct: Duration,
     /// Of the tables' upkeep.
@@ -124,6 +126,7 @@ impl Default for Timing {
             commit: Duration::from_secs(30),
             retry: Duration::from_secs(1),
             mark: Duration::from_secs(2),
+            take_over: Duration::from_secs(90),
             correct: Duration::from_secs(5),
             pace: Pace::default(),
         }

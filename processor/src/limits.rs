@@ -23,8 +23,12 @@ pub const LATENESS_MAX: Duration = Duration::from_secs(3_600);
 /// 100 bytes, and all are written anew with each change.
 pub const LATE_WINDOWS_MAX: usize = 6 * 30 * 1_440;
 
-/// Windows of a rollup that are computed again at once: their groups are in memory together, as those of open windows are.
+/// Windows of a rollup that are computed again at once, when they are small.
 pub const CORRECTED_AT_ONCE: usize = 60;
+
+/// Memory of the windows that are computed again at once, bytes: of more than one window half as many are taken. A single one
+/// takes what it took when it was open.
+pub const CORRECTED_BYTES_MAX: usize = 128 << 20;
 
 /// The longest time between two revisions of a window that late events keep coming for.
 pub const CORRECTION_WAIT_MAX: Duration = Duration::from_secs(600);

@@ -3,7 +3,7 @@
 //! All rollups are kept from one pass over the log. While a store does not answer, nothing is read.
 use crate::fold::{Bounds, WindowRows};
 use crate::kept::{Kept, Place};
-use crate::late::{Corrected, Corrector, LateWindows};
+use crate::late::LateWindows;
 use crate::live::Live;
 use crate::reading::{Sifted, sift};
 use crate::rollup::{Events, Plan};
@@ -16,8 +16,7 @@ use event::codec;
 use event::decode::TimeBounds;
 use event::dedup::Window;
 use lake::location::Location;
-use lake::table::{Error as LakeError, Table};
-use lake::tables::DEDUP_ROWS;
+use lake::table::Error as LakeError;
 use lake::upkeep::{Options, tend};
 use log::{Entry, Log, Next, ReadError, Reader};
 use std::collections::{BTreeMap, VecDeque};
@@ -28,8 +27,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 mod closing;
+mod opening;
 mod resume;
 mod showing;
+mod standby;
+
+use standby::Standby;
 
 /// The name under which retention waits for this reader.
 pub(crate) const READER: &str = "processor";
@@ -97,6 +100,9 @@ struct Processor {
     shutdown: CancellationToken,
     /// Reading is to begin anew, from what the tables say.
     resume_due: bool,
+    /// A commit is under way: what is held is not whole.
+    closing: bool,
+    standby: Option<Standby>,
     offset_errors: u32,
     /// Log or lake did not answer.
     trouble: bool,
@@ -131,110 +137,15 @@ pub(crate) async fn run(
 
 /// The processor's tables, each with its name in the metrics.
 fn kept_up(config: &Config, lake: &Lake) -> Vec<(String, Location, Options)> {
-    let rollups = config.rollups.iter().map(|of| (of.name.clone(), lake.rollups.join(&of.name), Options::default()));
-    // It is written anew as a whole, by processors alone.
-    let late_windows = Options { retire_removed: true, retire_ms: 3_600_000, ..Options::default() };
+    // Rows of these are taken out by processors alone.
+    let ours = Options { retire_removed: true, ..Options::default() };
+    let rollups = config.rollups.iter().map(|of| (of.name.clone(), lake.rollups.join(&of.name), ours.clone()));
+    // It is written anew as a whole, and nobody reads its past.
+    let late_windows = Options { retire_ms: 3_600_000, ..ours.clone() };
     rollups.chain([("late_windows".to_owned(), lake.late_windows.clone(), late_windows)]).collect()
 }
 
 impl Processor {
-    /// Opens log and tables, waiting for them as long as it takes; `None`: told to stop meanwhile.
-    async fn open(
-        config: Config,
-        parts: Parts,
-        timing: Timing,
-        shutdown: &CancellationToken,
-    ) -> Result<Option<(Processor, Corrector)>, Error> {
-        let Parts { log, lake, dedup_rows, bounds, clock, live, report } = parts;
-        let mut plans = Vec::new();
-        for (number, definition) in config.rollups.iter().enumerate() {
-            if config.rollups[..number].iter().any(|other| other.name == definition.name) {
-                return Err(Error::Twice(definition.name.clone()));
-            }
-            let plan = Plan::new(definition).await;
-            let refused = |reason| Error::Refused { rollup: definition.name.clone(), reason };
-            plans.push((definition, Arc::new(plan.map_err(refused)?)));
-        }
-        let groups = Bounds { groups_max: config.groups_max };
-        loop {
-            let opened = async {
-                let dedup_rows = dedup_rows_of(&lake.events).await?.unwrap_or(dedup_rows);
-                let (mut rollups, mut corrected) = (Vec::new(), Vec::new());
-                for (definition, plan) in &plans {
-                    let at = lake.rollups.join(&definition.name);
-                    let open = async || RollupTable::open(&at, definition, plan, log.as_ref(), dedup_rows).await;
-                    let table = open().await?;
-                    let (name, plan) = (definition.name.clone(), plan.clone());
-                    corrected.push(Corrected { name, plan: plan.clone(), table: open().await? });
-                    let allowed_lateness = definition.allowed_lateness;
-                    let kept = Kept::new(plan.clone(), groups, allowed_lateness, i64::MIN);
-                    rollups.push(Rollup {
-                        name: definition.name.clone(),
-                        table,
-                        kept,
-                        plan,
-                        allowed_lateness,
-                        committed_at: Instant::now(),
-                        recent: VecDeque::new(),
-                        has_changed: true,
-                    });
-                }
-                let late_windows = LateWindows::open(&lake.late_windows, log.as_ref()).await?;
-                let corrector = Corrector {
-                    rollups: corrected,
-                    late: LateWindows::open(&lake.late_windows, log.as_ref()).await?,
-                    events: (lake.events.clone(), None),
-                    log: log.clone(),
-                    groups,
-                    clock: clock.clone(),
-                    pause: timing.correct,
-                };
-                Ok::<_, Error>((rollups, late_windows, corrector, dedup_rows, log.reader(Some(READER)).await?))
-            };
-            let opened = tokio::select! {
-                () = shutdown.cancelled() => return Ok(None),
-                opened = opened => opened,
-            };
-            match opened {
-                Ok((rollups, late_windows, corrector, dedup_rows, reader)) => {
-                    let (topic, partitions) = (log.topic().to_owned(), BTreeMap::new());
-                    let (began, shutdown) = (Instant::now(), shutdown.clone());
-                    let processor = Processor {
-                        log,
-                        reader,
-                        topic,
-                        rollups,
-                        late_windows,
-                        marked_at: began,
-                        live,
-                        partitions,
-                        dedup_rows,
-                        bounds,
-                        groups,
-                        clock,
-                        began,
-                        timing,
-                        report,
-                        shutdown,
-                        resume_due: false,
-                        offset_errors: 0,
-                        trouble: false,
-                        stopped: false,
-                    };
-                    return Ok(Some((processor, corrector)));
-                }
-                Err(error) => {
-                    let Some(reason) = passing(&error) else { return Err(error) };
-                    (report)(Err(format!("processor can't start yet: {reason}")));
-                    tokio::select! {
-                        () = shutdown.cancelled() => return Ok(None),
-                        () = sleep(timing.retry) => {}
-                    }
-                }
-            }
-        }
-    }
-
     async fn drive(&mut self) -> Result<(), Error> {
         let mut tick = interval(self.timing.tick);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -243,6 +154,9 @@ impl Processor {
             let work = async {
                 if self.stopped {
                     return std::future::pending().await;
+                }
+                if self.standby.is_some() {
+                    return self.stand_by().await;
                 }
                 if self.resume_due {
                     return self.resume().await;
@@ -281,14 +195,14 @@ impl Processor {
     }
 
     /// Closes what is complete, for who looks at the lake while nothing runs. It is read again at the next start where
-    /// that fails.
+    /// that can't be done; a commit that was under way is left to it, too.
     async fn end(&mut self) -> Result<(), Error> {
-        if self.stopped || self.resume_due {
+        if self.stopped || self.resume_due || self.closing || self.standby.is_some() {
             return Ok(());
         }
         let reason = match timeout(END_MAX, self.tick()).await {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => passing(&error).ok_or(error)?,
             Err(_) => "the lake takes too long".to_owned(),
         };
         tracing::info!(reason, "windows that are complete are closed at the next start");
@@ -400,12 +314,6 @@ impl Processor {
         }
         Ok(())
     }
-}
-
-/// Rows of the dedup window that the table `events` was made with; `None`: there is none yet.
-async fn dedup_rows_of(events: &Location) -> Result<Option<usize>, LakeError> {
-    let table = Table::open(events).await?;
-    Ok(table.and_then(|table| table.property(DEDUP_ROWS)).and_then(|rows| rows.parse().ok()))
 }
 
 /// Trouble that passes, in words.

@@ -127,6 +127,11 @@ impl RollupTable {
         format!("{}/{partition}/{what}", self.base)
     }
 
+    /// What the last snapshot that was looked at said.
+    pub(crate) fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
     /// The newest snapshot's word.
     pub(crate) async fn reload(&mut self, partitions: u32) -> Result<&Standing, Error> {
         self.table.reload().await?;

@@ -120,8 +120,11 @@ pub(crate) fn late_windows(rollup: &str, windows: usize) {
 }
 
 /// Windows of a rollup were corrected.
-pub(crate) fn corrected(rollup: &str, windows: usize) {
-    counter!(CORRECTED, "rollup" => rollup.to_owned()).increment(windows as u64);
+pub(crate) fn corrected(rollup: &str, windows: usize, rows: &[WindowRows]) {
+    let label = || rollup.to_owned();
+    counter!(CORRECTED, "rollup" => label()).increment(windows as u64);
+    counter!(OTHER, "rollup" => label()).increment(rows.iter().map(|window| window.grouped_as_other).sum());
+    counter!(FAILED, "rollup" => label()).increment(rows.iter().map(|window| window.failed).sum());
 }
 
 /// A try to correct failed.

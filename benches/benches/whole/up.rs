@@ -37,34 +37,60 @@ pub fn whole_way(runs: u32, table: &mut Table) {
     table.fact(fact("of these, sink", sinks, None));
 }
 
-/// `up` with the load beside it, as much as it takes.
+/// What some runs of `up` at saturation came to.
+#[derive(Default)]
+struct Saturated {
+    rates: Vec<f64>,
+    lake: Vec<f64>,
+    cost: Vec<f64>,
+    share: Vec<f64>,
+    idle: Vec<f64>,
+    peak: Vec<f64>,
+}
+
+/// `up` with the load beside it, as much as it takes: with the default rollups, and without any.
 pub fn saturated(runs: u32, table: &mut Table) {
-    let [mut rates, mut lake, mut cost, mut share, mut idle, mut peak] = [const { Vec::new() }; 6];
+    let [mut with, mut without] = [Saturated::default(), Saturated::default()];
     for _ in 0..runs {
+        with.run(&[]);
+        without.run(&[("PLAYHEAD_ROLLUP_DEFAULTS", "false".into())]);
+    }
+    with.tell("`up`", table);
+    without.tell("`up` without rollups", table);
+}
+
+impl Saturated {
+    fn run(&mut self, settings: &[(&'static str, String)]) {
         let dir = tempfile::tempdir().expect("a folder");
-        let up = Process::role("up", dir.path(), &[]);
+        let up = Process::role("up", dir.path(), &as_text(settings));
         pause(Duration::from_secs(2));
-        idle.push(up.usage().resident_mb);
+        self.idle.push(up.usage().resident_mb);
         let before = up.usage().cpu_s;
         let load = Load { events_per_s: SATURATION, batch: 100, connections: 16, seconds: 20 };
         let outcome = load.on(&up);
         let (after, rows) = (up.usage(), up.metric("playhead_sink_rows_total"));
-        rates.push(outcome.events_per_s / 1e3);
-        lake.push(outcome.events_per_s / 1e3 * rows / outcome.acknowledged);
-        share.push(outcome.cpu_s / (outcome.cpu_s + after.cpu_s - before));
-        peak.push(after.resident_mb);
-        // What the sink has still to do is part of what an event costs.
+        self.rates.push(outcome.events_per_s / 1e3);
+        self.lake.push(outcome.events_per_s / 1e3 * rows / outcome.acknowledged);
+        self.share.push(outcome.cpu_s / (outcome.cpu_s + after.cpu_s - before));
+        self.peak.push(after.resident_mb);
+        // What sink and processor have still to do is part of what an event costs.
         up.wait_metric("playhead_sink_rows_total", outcome.acknowledged);
-        cost.push((up.usage().cpu_s - before) * 1e6 / outcome.acknowledged);
+        if settings.is_empty() {
+            up.wait_metric("playhead_processor_events_total", outcome.acknowledged);
+        }
+        self.cost.push((up.usage().cpu_s - before) * 1e6 / outcome.acknowledged);
         up.stop();
     }
-    let fact = |what: &str, unit, values, at_most| Fact { what: what.into(), unit, values, at_most };
-    table.fact(fact("`up` at saturation, 100 events a request", "k events/s", rates, None));
-    table.fact(fact("of these, into the lake meanwhile", "k events/s", lake, None));
-    table.fact(fact("`up`: edge, log and sink, until all is in the lake", "CPU-s a million events", cost, None));
-    table.fact(fact("of the CPU, the load generator's share", "", share, None));
-    table.fact(fact("memory of `up`, idle", "MB", idle, Some(120.0)));
-    table.fact(fact("memory of `up`, after 20 s at saturation", "MB", peak, Some(500.0)));
+
+    fn tell(self, name: &str, table: &mut Table) {
+        let mut fact = |what: String, unit, values, at_most| table.fact(Fact { what, unit, values, at_most });
+        fact(format!("{name} at saturation, 100 events a request"), "k events/s", self.rates, None);
+        fact("of these, into the lake meanwhile".into(), "k events/s", self.lake, None);
+        fact(format!("{name}: until all is in the lake and counted"), "CPU-s a million events", self.cost, None);
+        fact("of the CPU, the load generator's share".into(), "", self.share, None);
+        fact(format!("memory of {name}, idle"), "MB", self.idle, Some(120.0));
+        fact(format!("memory of {name}, after 20 s at saturation"), "MB", self.peak, Some(500.0));
+    }
 }
 
 /// Memory of `up` over ten minutes at saturation: how much it grows from its first half to its second.

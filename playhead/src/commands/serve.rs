@@ -98,7 +98,7 @@ fn announce(context: &Context, storage: &Storage, node: &Node, roles: Roles) {
         ));
     }
     if roles.write_lake() {
-        if let Some(group) = storage.log.group(roles) {
+        if let Some(group) = storage.log.group().filter(|_| roles.sink) {
             terminal::say(format_args!("  group    {group}"));
         }
         terminal::say(format_args!("  lake     {}", storage.lake.name()));

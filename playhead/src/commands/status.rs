@@ -2,7 +2,6 @@
 use super::{Context, Error, Outcome};
 use crate::audit::Tables;
 use crate::log_source::LogSource;
-use crate::roles::Roles;
 use crate::terminal;
 use lake::table::Table;
 use serde::Serialize;
@@ -108,7 +107,7 @@ pub async fn run(context: Context) -> Result<Outcome, Error> {
             cluster: source.cluster().to_owned(),
             topic: source.topic().to_owned(),
             brokers: context.config.kafka.brokers.clone(),
-            group: storage.log.group(Roles::SINK),
+            group: storage.log.group(),
         },
         lake: storage.lake.name(),
         lake_error,

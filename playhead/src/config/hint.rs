@@ -7,6 +7,8 @@ const ALIKE_MIN: f64 = 0.7;
 
 /// Tables of texts by names that others gave them; the texts may be secrets.
 const TEXTS: [&str; 2] = ["kafka.properties", "lake.options"];
+/// A secret text.
+const TOKEN: &str = "live.token";
 
 /// Every problem of `error`, a line each.
 pub fn explain(error: &Error) -> String {
@@ -27,7 +29,7 @@ fn explain_one(error: &Error) -> String {
         Kind::InvalidType(..) if TEXTS.iter().any(|texts| path == *texts) => {
             r#"must be a table of texts (in a variable: '{"name"="value"}')"#.to_owned()
         }
-        Kind::InvalidType(..) if TEXTS.iter().any(|texts| path.starts_with(texts)) => {
+        Kind::InvalidType(..) if path == TOKEN || TEXTS.iter().any(|texts| path.starts_with(texts)) => {
             "must be a text: write it in quotes (in a variable, too: '\"12345\"')".to_owned()
         }
         Kind::InvalidType(_, expected) if TEXTS.iter().any(|texts| texts.starts_with(&path)) => {

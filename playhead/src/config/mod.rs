@@ -12,9 +12,11 @@ use std::path::Path;
 mod check;
 mod hint;
 mod kafka;
+mod rollups;
 mod show;
 
 pub use kafka::Kafka;
+pub use rollups::{Live, Processor};
 pub use show::{shown, to_toml};
 
 /// The file that is read when none is named.
@@ -69,29 +71,6 @@ impl Default for Config {
             live: Live::default(),
             rollup: Vec::new(),
         }
-    }
-}
-
-impl Config {
-    /// All rollups that are kept: those that everybody has, unless they are left out, then one's own.
-    pub fn rollups(&self) -> processor::Config {
-        let defaults = if self.rollup_defaults { Definition::defaults() } else { Vec::new() };
-        let rollups = defaults.into_iter().chain(self.rollup.iter().cloned()).collect();
-        processor::Config { rollups, groups_max: self.processor.groups_max }
-    }
-}
-
-/// `[processor]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Processor {
-    /// Groups of a window at most; of more, the smallest are put together as `(other)`.
-    pub groups_max: usize,
-}
-
-impl Default for Processor {
-    fn default() -> Self {
-        Processor { groups_max: 100_000 }
     }
 }
 
@@ -178,22 +157,6 @@ pub struct Lake {
     pub url: String,
     /// The object store's own options.
     pub options: BTreeMap<String, String>,
-}
-
-/// `[live]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Live {
-    /// Address of /v1/live in `playhead process`; `up` serves it where events go.
-    pub listen: SocketAddr,
-    /// Who has it may look; empty: this machine alone.
-    pub token: String,
-}
-
-impl Default for Live {
-    fn default() -> Self {
-        Live { listen: SocketAddr::from(([127, 0, 0, 1], 8082)), token: String::new() }
-    }
 }
 
 /// Why there is no configuration.

@@ -2,6 +2,9 @@
 use axum::http::{HeaderMap, StatusCode, header};
 use std::net::{IpAddr, SocketAddr};
 
+/// Headers by which a proxy says that somebody else asks.
+const FORWARDED: [&str; 4] = ["forwarded", "via", "x-forwarded-for", "x-real-ip"];
+
 /// How a request is let in.
 #[derive(Clone)]
 pub struct Access {
@@ -16,14 +19,13 @@ impl Access {
         Access { token, on_loopback: address.ip().is_loopback() }
     }
 
-    /// `Err`: the status to refuse with, and why.
-    pub fn check(&self, headers: &HeaderMap, query: Option<&str>) -> Result<(), (StatusCode, &'static str)> {
+    /// `of_query`: the query's token, decoded. `Err`: the status to refuse with, and why.
+    pub fn check(&self, headers: &HeaderMap, of_query: Option<&str>) -> Result<(), (StatusCode, &'static str)> {
         let Some(token) = &self.token else { return self.check_host(headers) };
         let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let of_header = header.and_then(|value| value.strip_prefix("Bearer "));
         // Who streams into a page can't set headers (EventSource).
-        let of_query = || query?.split('&').find_map(|pair| pair.strip_prefix("token="));
-        match of_header.or_else(of_query) {
+        match of_header.or(of_query) {
             Some(given) if is_same(given.as_bytes(), token.as_bytes()) => Ok(()),
             Some(_) => Err((StatusCode::FORBIDDEN, "the token is not the one of live.token")),
             None => Err((StatusCode::UNAUTHORIZED, "send `Authorization: Bearer TOKEN`, or ?token=TOKEN")),
@@ -37,6 +39,12 @@ impl Access {
                 StatusCode::FORBIDDEN,
                 "live.token is not set: figures are shown on this machine's loopback only",
             ));
+        }
+        if FORWARDED.iter().any(|name| headers.contains_key(*name)) {
+            return Err((StatusCode::FORBIDDEN, "live.token is not set: a proxy's clients are not of this machine"));
+        }
+        if headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site") {
+            return Err((StatusCode::FORBIDDEN, "live.token is not set: pages of other sites may not ask"));
         }
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let name = host.rsplit_once(':').map_or(host, |(name, port)| match port.parse::<u16>() {
@@ -71,8 +79,8 @@ mod tests {
         assert_eq!(asked(&access, &[], None), Some(401));
         assert_eq!(asked(&access, &[(header::AUTHORIZATION, "Bearer s3cret")], None), None);
         assert_eq!(asked(&access, &[(header::AUTHORIZATION, "Bearer s3cre")], None), Some(403));
-        assert_eq!(asked(&access, &[], Some("top=1&token=s3cret")), None);
-        assert_eq!(asked(&access, &[], Some("token=other")), Some(403));
+        assert_eq!(asked(&access, &[], Some("s3cret")), None);
+        assert_eq!(asked(&access, &[], Some("other")), Some(403));
     }
 
     #[test]
@@ -83,6 +91,8 @@ mod tests {
         for host in ["127.0.0.1:8080", "localhost:8080", "localhost", "[::1]:8080", "[::1]"] {
             assert_eq!(asked(&here, &[(header::HOST, host)], None), None, "{host}");
         }
+        let from = [(header::HOST, "127.0.0.1:8080"), (header::VIA, "1.1 nginx")];
+        assert_eq!(asked(&here, &from, None), Some(403), "by a proxy");
         for host in ["evil.example:8080", "127.0.0.1.evil.example", ""] {
             assert_eq!(asked(&here, &[(header::HOST, host)], None), Some(403), "{host}");
         }

@@ -27,6 +27,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -37,7 +38,9 @@ pub const PATH: &str = "/v1/live";
 
 /// Who asks waits so long for the processor: it shows once a second, unless it waits for log or lake itself.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
-/// Streams at the same time: each takes as much work a second as its answer has rows.
+/// Answers that are made at the same time; more wait. Each looks at every group of its windows.
+const ANSWERS_MAX: usize = 2;
+/// Streams at the same time: each makes such an answer a second.
 const STREAMS_MAX: usize = 64;
 /// A line that says nothing is sent so often, so that whoever is gone is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -47,12 +50,14 @@ struct Screen {
     live: Arc<Live>,
     access: Access,
     streams: Arc<Semaphore>,
+    answers: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
 /// Serves what `live` shows to whom `access` lets in; streams end with `stop`.
 pub fn router(live: Arc<Live>, access: Access, stop: CancellationToken) -> Router {
-    let screen = Screen { live, access, streams: Arc::new(Semaphore::new(STREAMS_MAX)), stop };
+    let (streams, answers) = (Arc::new(Semaphore::new(STREAMS_MAX)), Arc::new(Semaphore::new(ANSWERS_MAX)));
+    let screen = Screen { live, access, streams, answers, stop };
     Router::new()
         .route(PAGE, get(screen::page))
         .route(PATH, get(names))
@@ -82,8 +87,8 @@ impl IntoResponse for Problem {
     }
 }
 
-async fn let_in(State(screen): State<Screen>, request: Request, next: Next) -> Response {
-    match screen.access.check(request.headers(), request.uri().query()) {
+async fn let_in(State(screen): State<Screen>, Query(asked): Parameters, request: Request, next: Next) -> Response {
+    match screen.access.check(request.headers(), asked.get("token").map(String::as_str)) {
         Ok(()) => ([(header::CACHE_CONTROL, "no-store")], next.run(request).await).into_response(),
         Err((status, detail)) => Problem::new(status, detail).into_response(),
     }
@@ -114,7 +119,12 @@ async fn now(
         let detail = "the processor shows nothing now: /readyz on the admin address says why";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     })?;
-    view::of(&rollup, &shown, &ask).map(Json).map_err(wrong)
+    let Ok(_turn) = screen.answers.acquire().await else {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping"));
+    };
+    let view = spawn_blocking(move || view::of(&rollup, &shown, &ask)).await;
+    let view = view.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    view.map(Json).map_err(wrong)
 }
 
 /// A stream under way: its watcher, and its place among the few.

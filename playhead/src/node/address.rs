@@ -16,7 +16,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Takes it; `option` is the command line's name for it. Port 0 becomes a free one. (One who listens there already is
+    /// Takes it; `option` says what sets it. Port 0 becomes a free one. (One who listens there already is
     /// noticed here; of two who both wait for Kafka before they listen, the second at [`Address::listen`].)
     pub fn take(wanted: SocketAddr, option: &'static str) -> Result<Address, Error> {
         let take = || {
@@ -50,12 +50,12 @@ mod tests {
     #[tokio::test]
     async fn an_address_that_is_taken_refuses_connections_until_it_is_listened_on() {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let taken = Address::take(any, "listen").unwrap();
+        let taken = Address::take(any, "--listen").unwrap();
         let address = taken.get();
         assert!(TcpStream::connect(address).await.is_err());
         let _listener = taken.listen().unwrap();
         TcpStream::connect(address).await.unwrap();
-        let refused = Address::take(address, "listen").map(|other| other.listen());
-        assert!(matches!(refused, Err(Error::Listen { option: "listen", .. })));
+        let refused = Address::take(address, "--listen").map(|other| other.listen());
+        assert!(matches!(refused, Err(Error::Listen { option: "--listen", .. })));
     }
 }

@@ -15,7 +15,7 @@ pub enum Error {
     #[error(transparent)]
     OpenLog(#[from] storage::OpenError),
     /// An address is taken.
-    #[error("{address} can't be listened on: {reason}; choose another with --{option}")]
+    #[error("{address} can't be listened on: {reason}; choose another with {option}")]
     Listen {
         /// The address.
         address: SocketAddr,

@@ -79,11 +79,12 @@ impl Node {
             LogPlace::Embedded { .. } => Some(opening::owned(&storage.log).await?),
             LogPlace::Kafka(_) => None,
         };
-        let events = roles.ingest.then(|| Address::take(config.ingest.listen, "listen")).transpose()?;
-        let admin_address = Address::take(config.admin.listen, "admin")?;
+        let events = roles.ingest.then(|| Address::take(config.ingest.listen, "--listen")).transpose()?;
+        let admin_address = Address::take(config.admin.listen, "--admin")?;
         let (listen, admin) = (events.as_ref().map(Address::get), admin_address.get());
         // With an edge, on its address.
-        let screen = (roles.process && !roles.ingest).then(|| Address::take(config.live.listen, "live")).transpose()?;
+        let screen =
+            (roles.process && !roles.ingest).then(|| Address::take(config.live.listen, "live.listen")).transpose()?;
         let shown_at = if roles.process { listen.or(screen.as_ref().map(Address::get)) } else { None };
 
         let stop_admin = CancellationToken::new();

@@ -18,7 +18,7 @@ pub use lake_place::LakePlace;
 
 /// The reader name that the embedded log's retention waits for, and that its consumer group ends with in Kafka.
 const SINK_READER: &str = "sink";
-/// The same of the processor.
+/// The processor's, in the embedded log; in Kafka it has no group.
 const PROCESSOR_READER: &str = "processor";
 
 /// Log and lake.
@@ -114,12 +114,11 @@ impl LogPlace {
         }
     }
 
-    /// The consumer group that sinks join, or processors.
-    pub fn group(&self, roles: Roles) -> Option<String> {
-        let reader = if roles.sink { SINK_READER } else { PROCESSOR_READER };
+    /// The consumer group that sinks join.
+    pub fn group(&self) -> Option<String> {
         match self {
             LogPlace::Embedded { .. } => None,
-            LogPlace::Kafka(options) => Some(format!("{}-{reader}", options.group_id)),
+            LogPlace::Kafka(options) => Some(format!("{}-{SINK_READER}", options.group_id)),
         }
     }
 
@@ -198,12 +197,9 @@ mod tests {
     #[test]
     fn a_group_that_is_named_is_taken_as_it_is() {
         let mut config = kafka_with_store();
-        let derived = Storage::look(&config, Path::new("nowhere")).unwrap().log.group(Roles::SINK).unwrap();
+        let derived = Storage::look(&config, Path::new("nowhere")).unwrap().log.group().unwrap();
         assert!(derived.starts_with("playhead-events-") && derived.ends_with("-sink"), "{derived}");
         config.kafka.group_id = "media".into();
-        assert_eq!(
-            Storage::look(&config, Path::new("nowhere")).unwrap().log.group(Roles::SINK).as_deref(),
-            Some("media-sink")
-        );
+        assert_eq!(Storage::look(&config, Path::new("nowhere")).unwrap().log.group().as_deref(), Some("media-sink"));
     }
 }

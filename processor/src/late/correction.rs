@@ -21,9 +21,11 @@ const WAIT: Duration = Duration::from_secs(10);
 
 /// A rollup that is corrected.
 pub(crate) struct Corrected {
-    pub(crate) name: String,
-    pub(crate) plan: Arc<Plan>,
-    pub(crate) table: RollupTable,
+    name: String,
+    plan: Arc<Plan>,
+    table: RollupTable,
+    /// Windows that are computed at once: fewer where they were too large.
+    at_once: usize,
 }
 
 /// Computes marked windows again, from `events`.
@@ -75,29 +77,27 @@ impl Corrector {
         let Some(reached) = self.reached().await? else { return Ok(false) };
         let Some(events) = &self.events.1 else { return Ok(false) };
         let (partitions, now_us) = (self.log.writer().partitions(), self.clock.now());
-        let mut more = false;
+        let (mut more, mut failed) = (false, None);
         for rollup in &mut self.rollups {
-            let of_rollup = take(&mut marks, &rollup.name);
-            if of_rollup.is_empty() {
+            let marks = take(&mut marks, &rollup.name);
+            if marks.is_empty() {
                 continue;
             }
-            let due = rollup.due(&of_rollup, &reached, partitions, now_us).await?;
-            let mut covered = due.covered;
-            if !due.windows.is_empty() {
-                let starts = due.windows.keys().copied().collect();
-                let windows = recompute(events, &rollup.plan, self.groups, &starts).await?;
-                let corrected = rollup.table.correct(&windows, &due.windows, due.fence, &reached, now_us).await?;
-                if let Outcome::Committed { .. } = corrected {
-                    telemetry::corrected(&rollup.name, starts.len());
-                    covered.extend(starts.into_iter().map(|start| (start, reached.clone())));
-                    more |= due.more;
+            let corrected = async {
+                let due = rollup.due(&marks, &reached, partitions, now_us).await?;
+                let (covered, is_more) = rollup.correct(due, events, &reached, self.groups, now_us).await?;
+                if !covered.is_empty() {
+                    self.late.clear(&rollup.name, &covered).await?;
                 }
-            }
-            if !covered.is_empty() {
-                self.late.clear(&rollup.name, &covered).await?;
+                Ok::<_, Error>(is_more)
+            };
+            match corrected.await {
+                Ok(is_more) => more |= is_more,
+                // One that can't be corrected does not hold up the others.
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Ok(more)
+        failed.map_or(Ok(more), Err)
     }
 
     /// What the newest snapshot of `events` holds; `None`: there is no such table yet.
@@ -134,6 +134,11 @@ struct Due {
 }
 
 impl Corrected {
+    /// Of a rollup that is to be corrected.
+    pub(crate) fn new(name: String, plan: Arc<Plan>, table: RollupTable) -> Self {
+        Corrected { name, plan, table, at_once: CORRECTED_AT_ONCE }
+    }
+
     async fn due(
         &mut self,
         marks: &BTreeMap<i64, Mark>,
@@ -141,7 +146,7 @@ impl Corrected {
         partitions: u32,
         now_us: Micros,
     ) -> Result<Due, LakeError> {
-        let standing = self.table.reload(partitions).await?.clone();
+        let standing = self.table.reload(partitions).await?;
         let mut due = Due { windows: BTreeMap::new(), covered: BTreeMap::new(), fence: None, more: false };
         let Some(watermark_us) = standing.watermark_us else { return Ok(due) };
         due.fence = self.table.corrections().await?;
@@ -149,21 +154,47 @@ impl Corrected {
         let marks: BTreeMap<i64, &Mark> = marks.iter().filter(can_be).map(|(start, mark)| (*start, mark)).collect();
         let starts: BTreeSet<i64> = marks.keys().copied().collect();
         let mut latest = self.table.latest(&ranges(self.plan.windows, starts.iter()), &starts).await?;
-        let counted: Positions = standing.positions.iter().map(|(partition, at)| (*partition, at.next)).collect();
         for (start, mark) in marks {
-            let held = latest.remove(&start);
-            match &held {
+            match latest.remove(&start) {
                 Some(held) if covers(&held.positions, &mark.positions) => {
-                    due.covered.insert(start, held.positions.clone());
+                    drop(due.covered.insert(start, held.positions))
                 }
-                // What was counted must be in `events` too: else the later revision would know less than the one before.
-                held_of if !covers(reached, held_of.as_ref().map_or(&counted, |held| &held.positions)) => {}
+                // What it was computed of must be in `events` too: else the later revision would know less.
+                Some(held) if !covers(reached, &held.positions) => {}
                 Some(held) if now_us < held.closed_at.saturating_add(wait_us(held.revision)) => {}
-                _ if due.windows.len() == CORRECTED_AT_ONCE => due.more = true,
-                _ => drop(due.windows.insert(start, held)),
+                _ if due.windows.len() == self.at_once => due.more = true,
+                held => drop(due.windows.insert(start, held)),
             }
         }
         Ok(due)
+    }
+
+    /// Computes what is due and commits it; what marks it covers by window, and whether more waits.
+    async fn correct(
+        &mut self,
+        due: Due,
+        events: &Table,
+        reached: &Positions,
+        groups: Bounds,
+        now_us: Micros,
+    ) -> Result<(BTreeMap<i64, Positions>, bool), Error> {
+        let Due { windows: newest, mut covered, fence, more } = due;
+        if newest.is_empty() {
+            return Ok((covered, false));
+        }
+        let starts: BTreeSet<i64> = newest.keys().copied().collect();
+        let Some(windows) = recompute(events, &self.plan, groups, &starts).await? else {
+            self.at_once = (starts.len() / 2).max(1);
+            return Ok((covered, true));
+        };
+        match self.table.correct(&windows, &newest, fence, reached, now_us).await? {
+            Outcome::Committed { .. } => {
+                telemetry::corrected(&self.name, starts.len(), &windows);
+                covered.extend(starts.into_iter().map(|start| (start, reached.clone())));
+                Ok((covered, more))
+            }
+            Outcome::Superseded => Ok((covered, false)),
+        }
     }
 }
 

@@ -97,14 +97,20 @@ impl LateWindows {
         Ok(marks)
     }
 
-    /// Adds marks to what is marked; durable when this returns.
+    /// Adds marks to what is marked; durable when this returns. Where not all fit, those that do are, and the others are
+    /// made again when some were corrected.
     pub(crate) async fn mark(&mut self, new: &Marks) -> Result<(), Error> {
         let mut full = false;
         let added = |marks: &mut Marks| {
             let before = marks.clone();
-            new.iter().for_each(|(window, mark)| add(marks, window.clone(), mark.clone()));
-            full = marks.len() > LATE_WINDOWS_MAX;
-            !full && *marks != before
+            full = false;
+            for (window, mark) in new {
+                match marks.len() < LATE_WINDOWS_MAX || marks.contains_key(window) {
+                    true => add(marks, window.clone(), mark.clone()),
+                    false => full = true,
+                }
+            }
+            *marks != before
         };
         self.change(added).await?;
         if full { Err(Error::TooManyLate) } else { Ok(()) }

@@ -1,6 +1,7 @@
 //! Windows computed again from the rows of the table `events`.
 use crate::Error;
 use crate::fold::{Bounds, Fold, WindowRows};
+use crate::limits::CORRECTED_BYTES_MAX;
 use crate::rollup::{Events, Plan};
 use crate::windows::Windows;
 use arrow_array::cast::AsArray;
@@ -28,13 +29,13 @@ pub(super) fn ranges<'a>(windows: Windows, starts: impl Iterator<Item = &'a i64>
 }
 
 /// The windows that begin at these starts (µs), of all rows of the table's snapshot. One whose rows the SQL filters out
-/// is not among them.
+/// is not among them. `None`: together they take more memory than is good, and there are several.
 pub(super) async fn recompute(
     events: &Table,
     plan: &Arc<Plan>,
     groups: Bounds,
     starts: &BTreeSet<i64>,
-) -> Result<Vec<WindowRows>, Error> {
+) -> Result<Option<Vec<WindowRows>>, Error> {
     let ranges = ranges(plan.windows, starts.iter());
     let time = Column::EVENT_TIME.name();
     let mut columns: Vec<&str> = plan.columns().filter(|name| *name != time).collect();
@@ -46,12 +47,15 @@ pub(super) async fn recompute(
             if let Some(batch) = within(&batch, &ranges)? {
                 let evaluated = plan.evaluate(&Events::of_lake(&batch)?)?;
                 fold.fold(&evaluated, |start, _| starts.contains(&start))?;
+                if starts.len() > 1 && fold.bytes() > CORRECTED_BYTES_MAX {
+                    return Ok(None);
+                }
             }
             // The loop that reads the log has its turn after each batch.
             tokio::task::yield_now().await;
         }
     }
-    Ok(fold.close(i64::MAX)?)
+    Ok(Some(fold.close(i64::MAX)?))
 }
 
 /// The rows whose time is in one of the ranges; `None`: there is none.

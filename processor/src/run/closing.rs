@@ -1,11 +1,18 @@
 //! Closing: what is known of the log's ends, windows that are complete, their commit.
 use super::{Processor, Rollup, passing};
 use crate::late::{Late, Mark, Marks};
+use crate::positions::Positions;
 use crate::watermark::Moment;
 use crate::{Error, telemetry};
 use lake::table::{Error as LakeError, Outcome};
 use log::ReadError;
 use tokio::time::{Instant, sleep};
+
+/// What is below either.
+fn covering(read: &Positions, late: &Positions) -> Positions {
+    let next = |partition| read.get(partition).max(late.get(partition)).copied();
+    read.keys().chain(late.keys()).filter_map(|partition| Some((*partition, next(partition)?))).collect()
+}
 
 impl Processor {
     /// Asks where the log ends, closes what is complete, and commits it.
@@ -28,11 +35,7 @@ impl Processor {
         }
         for index in 0..self.rollups.len() {
             if self.close(index, now).await? == Outcome::Superseded {
-                let name = &self.rollups[index].name;
-                tracing::warn!(rollup = name, "another processor has committed: reading begins anew");
-                telemetry::superseded();
-                self.resume_due = true;
-                sleep(self.timing.retry).await;
+                self.begin_standby(index);
                 return Ok(());
             }
             if self.stopped {
@@ -88,14 +91,15 @@ impl Processor {
         if !self.rollups[index].kept.late().is_empty() {
             self.mark_late().await?;
         }
+        // From here on what is held is not whole, until the tables have the rest or it is read again.
+        self.closing = true;
         let rollup = &mut self.rollups[index];
         let closed = rollup.kept.close(watermark_us)?;
         let positions = rollup.kept.positions();
         let commit = rollup.table.prepare(&closed, watermark_us, &positions, closed_at).await?;
-        let outcome = loop {
+        let mut outcome = loop {
             match self.rollups[index].table.commit(&commit, watermark_us, &positions).await {
-                // The commit may be in the table: the same again finds it, by its file. One without a file is then taken
-                // for another's, and reading begins anew.
+                // The commit may be in the table: the same again finds it, by its file.
                 Err(LakeError::Unavailable(reason)) => {
                     self.trouble(format!("the lake does not answer: {reason}"));
                     sleep(self.timing.retry).await;
@@ -104,6 +108,15 @@ impl Processor {
             }
         };
         self.recovered();
+        // One without a file is found by what it says; another's that says the same of the same log has the same rows.
+        let partitions = self.log.writer().partitions();
+        if outcome == Outcome::Superseded {
+            let standing = self.rollups[index].table.reload(partitions).await?;
+            if standing.watermark_us == Some(watermark_us) && standing.positions == positions {
+                outcome = Outcome::Committed { version: 0 };
+            }
+        }
+        self.closing = false;
         if let Outcome::Committed { .. } = outcome {
             let rollup = &mut self.rollups[index];
             rollup.kept.settle(watermark_us, &positions);
@@ -119,9 +132,13 @@ impl Processor {
         let marked_at = self.clock.now();
         let of_rollup = |rollup: &Rollup| {
             let (name, windows) = (rollup.name.clone(), rollup.plan.windows);
+            // The window was closed by now: all that it was counted of lies below what was read by now.
+            let read: Positions =
+                rollup.kept.positions().into_iter().map(|(partition, position)| (partition, position.next)).collect();
             let mark = move |(start, late): (&i64, &Late)| {
-                let Late { positions, events } = late.clone();
-                ((name.clone(), *start), Mark { end_us: windows.end(*start), positions, events, marked_at })
+                let positions = covering(&read, &late.positions);
+                let mark = Mark { end_us: windows.end(*start), positions, events: late.events, marked_at };
+                ((name.clone(), *start), mark)
             };
             rollup.kept.late().iter().map(mark).collect::<Vec<_>>()
         };

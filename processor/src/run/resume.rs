@@ -63,7 +63,7 @@ impl Processor {
             self.reader.seek(partition, next).await?;
             self.partitions.insert(partition, Partition::new(next, self.dedup_rows));
         }
-        (self.resume_due, self.trouble) = (false, false);
+        (self.resume_due, self.trouble, self.closing) = (false, false, false);
         (self.report)(Ok(()));
         Ok(())
     }

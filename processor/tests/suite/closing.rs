@@ -221,6 +221,32 @@ async fn two_at_once_commit_every_window_once() {
 }
 
 #[tokio::test]
+async fn of_two_the_one_that_stands_by_takes_over_when_the_other_is_gone() {
+    let harness = Harness::new(1, vec![rollup("devices", BY_DEVICE)]);
+    let mut running = vec![harness.start(), harness.start()];
+    let mut second = 0;
+    for round in 0..2 {
+        let windows = round * 4 + 4;
+        while counts(&harness, "devices").await.len() < windows as usize {
+            harness.at(second);
+            harness.produce(0, &[event(second as u128 + 1, second, "tv")]).await;
+            second += 1;
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+        assert!(running.iter().all(|one| one.ready().is_ok()), "standing by is no trouble");
+        // Whichever it is that works: one of the two rounds kills it.
+        running.remove(0).kill().await;
+        running.push(harness.start());
+    }
+    let counts = counts(&harness, "devices").await;
+    let wanted: Vec<_> = (0..8).map(|window| of(window * 10, "tv", 10)).collect();
+    assert_eq!(counts[..8], wanted);
+    for running in running {
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_log_that_was_made_anew_stops_the_processor_in_words() {
     let harness = Harness::new(1, vec![rollup("devices", BY_DEVICE)]);
     let running = harness.start();

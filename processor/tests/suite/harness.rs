@@ -126,6 +126,7 @@ impl Harness {
             commit: Duration::from_millis(20),
             retry: Duration::from_millis(5),
             mark: Duration::from_millis(10),
+            take_over: Duration::from_millis(300),
             correct: Duration::from_millis(10),
             pace: self.pace,
         };

@@ -142,6 +142,7 @@ function start() {
   });
   setInterval(() => {
     if (behind !== null) $("behind").textContent = number.format(behind);
+    if (streams.some((stream) => stream.readyState === EventSource.CLOSED)) return say("no connection: reload the page to try again", true);
     if (streams.some((stream) => stream.readyState !== EventSource.OPEN)) return say("no connection: trying again", true);
     if (!heard) return say("connected, nothing was heard yet");
     const quiet = Date.now() - heard > STALE_MS;

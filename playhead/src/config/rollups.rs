@@ -1,0 +1,44 @@
+//! `[processor]` and `[live]`, and which rollups there are.
+use super::Config;
+use processor::rollup::Definition;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+impl Config {
+    /// All rollups that are kept: those that everybody has, unless they are left out, then one's own.
+    pub fn rollups(&self) -> processor::Config {
+        let defaults = if self.rollup_defaults { Definition::defaults() } else { Vec::new() };
+        let rollups = defaults.into_iter().chain(self.rollup.iter().cloned()).collect();
+        processor::Config { rollups, groups_max: self.processor.groups_max }
+    }
+}
+
+/// `[processor]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Processor {
+    /// Groups of a window at most; of more, the smallest are put together as `(other)`.
+    pub groups_max: usize,
+}
+
+impl Default for Processor {
+    fn default() -> Self {
+        Processor { groups_max: 100_000 }
+    }
+}
+
+/// `[live]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Live {
+    /// Address of /v1/live in `playhead process`; `up` serves it where events go.
+    pub listen: SocketAddr,
+    /// Who has it may look; empty: this machine alone.
+    pub token: String,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Live { listen: SocketAddr::from(([127, 0, 0, 1], 8082)), token: String::new() }
+    }
+}
