@@ -121,7 +121,10 @@ impl Connection {
             self.denied()?;
             if let Some(error) = error.filter(|_| since.elapsed() >= CONNECT_LIMIT) {
                 let reason = self.consumer.context().trouble().map_or(error, |(_, reason)| reason);
-                let hint = if reason.contains("Disconnected") {
+                let hint = if reason.contains("Disconnected") && reason.contains("SSL_HANDSHAKE") {
+                    "; a PLAINTEXT listener closes a connection that begins with TLS: look at security.protocol of \
+                     kafka.properties"
+                } else if reason.contains("Disconnected") {
                     "; a broker that wants TLS or SASL there closes connections like this: look at security.protocol of \
                      kafka.properties"
                 } else {

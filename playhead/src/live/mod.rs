@@ -20,7 +20,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use futures::StreamExt;
-use processor::live::{Live, Watcher};
+use processor::live::{Live, Shown, Watcher};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -98,40 +98,56 @@ async fn names(State(screen): State<Screen>) -> Response {
     Json(json!({ "rollups": screen.live.names().collect::<Vec<_>>() })).into_response()
 }
 
-fn watch(screen: &Screen, rollup: &str) -> Result<Watcher, Problem> {
-    screen.live.watch(rollup).ok_or_else(|| {
+type Parameters = Query<BTreeMap<String, String>>;
+
+/// What was asked, of whom, and how it is now: a question that can't be answered is refused before anything is sent.
+async fn look(
+    screen: &Screen,
+    rollup: &str,
+    asked: BTreeMap<String, String>,
+) -> Result<(Watcher, Ask, Value), Problem> {
+    let ask = Ask::of(asked).map_err(|detail| Problem::new(StatusCode::BAD_REQUEST, detail))?;
+    let mut watcher = screen.live.watch(rollup).ok_or_else(|| {
         let names = screen.live.names().collect::<Vec<_>>().join(", ");
         Problem::new(StatusCode::NOT_FOUND, format!("no rollup is named {rollup:?}; there are: {names}"))
-    })
+    })?;
+    let shown = timeout(ANSWER_MAX, watcher.next()).await.map_err(|_| {
+        let detail =
+            "the processor shows nothing now: /readyz on the admin address says why, or another one keeps the rollups";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    })?;
+    let view = view(screen, rollup, shown, &ask).await?;
+    Ok((watcher, ask, view))
 }
 
-type Parameters = Query<BTreeMap<String, String>>;
+/// Made beside the event path, a few at a time.
+async fn view(screen: &Screen, rollup: &str, shown: Arc<Shown>, ask: &Ask) -> Result<Value, Problem> {
+    let Ok(_turn) = screen.answers.acquire().await else {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping"));
+    };
+    let (rollup, ask) = (rollup.to_owned(), ask.clone());
+    let made = spawn_blocking(move || view::of(&rollup, &shown, &ask)).await;
+    let made = made.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    made.map_err(|detail| Problem::new(StatusCode::BAD_REQUEST, detail))
+}
 
 async fn now(
     State(screen): State<Screen>,
     Path(rollup): Path<String>,
     Query(asked): Parameters,
 ) -> Result<Json<Value>, Problem> {
-    let wrong = |detail| Problem::new(StatusCode::BAD_REQUEST, detail);
-    let ask = Ask::of(asked).map_err(wrong)?;
-    let mut watcher = watch(&screen, &rollup)?;
-    let shown = timeout(ANSWER_MAX, watcher.next()).await.map_err(|_| {
-        let detail = "the processor shows nothing now: /readyz on the admin address says why";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
-    })?;
-    let Ok(_turn) = screen.answers.acquire().await else {
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping"));
-    };
-    let view = spawn_blocking(move || view::of(&rollup, &shown, &ask)).await;
-    let view = view.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    view.map(Json).map_err(wrong)
+    let (_, _, view) = look(&screen, &rollup, asked).await?;
+    Ok(Json(view))
 }
 
 /// A stream under way: its watcher, and its place among the few.
 struct Streaming {
+    screen: Screen,
     watcher: Watcher,
     rollup: String,
     ask: Ask,
+    /// What is sent first.
+    first: Option<Value>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -140,21 +156,25 @@ async fn stream(
     Path(rollup): Path<String>,
     Query(asked): Parameters,
 ) -> Result<Response, Problem> {
-    let ask = Ask::of(asked).map_err(|detail| Problem::new(StatusCode::BAD_REQUEST, detail))?;
-    let watcher = watch(&screen, &rollup)?;
     let place = screen.streams.clone().try_acquire_owned().map_err(|_| {
         let detail = format!("{STREAMS_MAX} streams are open, no more are served");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     })?;
-    let streaming = Streaming { watcher, rollup, ask, _place: place };
+    let (watcher, ask, first) = look(&screen, &rollup, asked).await?;
+    let stop = screen.stop.clone();
+    let streaming = Streaming { screen, watcher, rollup, ask, first: Some(first), _place: place };
     let events = futures::stream::unfold(streaming, |mut streaming| async {
-        let shown = streaming.watcher.next().await;
-        let event = match view::of(&streaming.rollup, &shown, &streaming.ask) {
-            Ok(view) => Event::default().event("windows").data(view.to_string()),
-            Err(detail) => Event::default().event("problem").data(detail),
+        let view = match streaming.first.take() {
+            Some(first) => first,
+            None => {
+                let shown = streaming.watcher.next().await;
+                // What could be answered once can be again: the stream ends where it can't.
+                view(&streaming.screen, &streaming.rollup, shown, &streaming.ask).await.ok()?
+            }
         };
+        let event = Event::default().event("windows").data(view.to_string());
         Some((Ok::<_, Infallible>(event), streaming))
     });
-    let events = events.take_until(screen.stop.cancelled_owned());
+    let events = events.take_until(stop.cancelled_owned());
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }

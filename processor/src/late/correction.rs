@@ -68,9 +68,11 @@ impl Corrector {
     /// Corrects what can be now; true when more waits.
     async fn pass(&mut self) -> Result<bool, Error> {
         let mut marks = self.late.read().await?;
-        self.rollups.iter().for_each(|rollup| {
-            telemetry::late_windows(&rollup.name, marks.keys().filter(|(of, _)| *of == rollup.name).count());
-        });
+        // Those of rollups that are not kept any more wait, too, should they come back.
+        let names = self.rollups.iter().map(|rollup| &rollup.name).chain(marks.keys().map(|(of, _)| of));
+        for name in names.collect::<BTreeSet<_>>() {
+            telemetry::late_windows(name, marks.keys().filter(|(of, _)| of == name).count());
+        }
         if marks.is_empty() {
             return Ok(false);
         }
