@@ -168,6 +168,11 @@ pub enum Error {
     Broken(String),
 }
 
+/// Whether each rollup can be kept, asked before anything is opened or listened on.
+pub async fn check(config: &Config) -> Result<(), Error> {
+    run::plans(config).await.map(|_| ())
+}
+
 /// Runs until `shutdown`, then closes what is complete by then and returns: what is not committed is read again at the
 /// next start. Dropping the future at any point is as safe.
 ///

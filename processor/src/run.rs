@@ -32,6 +32,7 @@ mod resume;
 mod showing;
 mod standby;
 
+pub(crate) use opening::plans;
 use standby::Standby;
 
 /// The name under which retention waits for this reader.

@@ -80,6 +80,22 @@ fn schema(plan: &Plan) -> Schema {
     Schema::new(own.into_iter().chain(made).collect::<Vec<_>>())
 }
 
+/// Refuses a table that was made with other properties than these.
+fn check_made_with(table: &Table, name: &str, wanted: &[(&str, String)]) -> Result<(), Error> {
+    for (property, wanted) in wanted {
+        let held = table.property(property);
+        if held.as_ref() != Some(wanted) {
+            let reason = format!(
+                "it was made with {property} = {}, now it is {wanted:?}: rows of both in one table could not be told \
+                 apart. Give the rollup another name, or move the table away",
+                held.map_or("nothing".to_owned(), |held| format!("{held:?}"))
+            );
+            return Err(Error::Incompatible { table: name.to_owned(), reason });
+        }
+    }
+    Ok(())
+}
+
 impl RollupTable {
     /// Opens the table, or makes it; refuses one that was made of other SQL, other windows, another log or another dedup window.
     pub(crate) async fn open(
@@ -106,18 +122,12 @@ impl RollupTable {
             properties: of_table,
             statistics_columns: vec!["window_start".to_owned(), "window_end".to_owned()],
         };
-        let table = Table::open_or_create(at, &spec).await?;
-        for (property, wanted) in &own {
-            let held = table.property(property);
-            if held.as_ref() != Some(wanted) {
-                let reason = format!(
-                    "it was made with {property} = {}, now it is {wanted:?}: rows of both in one table could not be told \
-                     apart. Give the rollup another name, or move the table away",
-                    held.map_or("nothing".to_owned(), |held| format!("{held:?}"))
-                );
-                return Err(Error::Incompatible { table: name.clone(), reason });
-            }
+        // Before its columns are looked at: that the SQL was changed says more than that a type was.
+        if let Some(table) = Table::open(at).await? {
+            check_made_with(&table, name, &own)?;
         }
+        let table = Table::open_or_create(at, &spec).await?;
+        check_made_with(&table, name, &own)?;
         let base = format!("processor/{}/{}/{name}", log.cluster(), log.topic());
         let standing = Standing { watermark_us: None, positions: BTreeMap::new() };
         Ok(RollupTable { table, name: name.clone(), base, standing })

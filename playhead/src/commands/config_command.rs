@@ -2,9 +2,11 @@
 use super::{Context, Outcome};
 use crate::cli::ConfigAction;
 use crate::{config, terminal};
+use futures::executor::block_on;
+use std::fmt::Display;
 
 /// What `check` says of a configuration that can't be used.
-pub fn wrong(error: &config::Error, json: bool) -> Outcome {
+pub fn wrong(error: &dyn Display, json: bool) -> Outcome {
     terminal::complain(error);
     if json {
         terminal::say_json(&serde_json::json!({ "ok": false, "error": error.to_string() }));
@@ -14,6 +16,9 @@ pub fn wrong(error: &config::Error, json: bool) -> Outcome {
 
 /// The configuration was read and checked already: an invalid one never comes here.
 pub fn run(context: &Context, action: ConfigAction) -> Outcome {
+    if let (ConfigAction::Check, Err(error)) = (action, block_on(processor::check(&context.config.rollups()))) {
+        return wrong(&error, context.common.json);
+    }
     match action {
         ConfigAction::Check if context.common.json => terminal::say_json(&serde_json::json!({ "ok": true })),
         ConfigAction::Check => terminal::say("configuration is right"),

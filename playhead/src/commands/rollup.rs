@@ -87,9 +87,10 @@ fn in_words(definition: &Definition, plan: &Plan) -> String {
     let columns: Vec<String> =
         plan.output().fields().iter().map(|field| format!("{} {}", field.name(), field.data_type())).collect();
     format!(
-        "{}: {windows}, open for {} after their end\n  reads    {}\n  columns  {}\n{}",
+        "{}: {windows}, open for {} after their end\n  sql      {}\n  reads    {}\n  columns  {}\n  plan\n{}",
         definition.name,
         humantime::format_duration(definition.allowed_lateness),
+        definition.sql.split_whitespace().collect::<Vec<_>>().join(" "),
         plan.columns().collect::<Vec<_>>().join(", "),
         columns.join(", "),
         plan.shown().lines().map(|line| format!("    {line}\n")).collect::<String>().trim_end(),

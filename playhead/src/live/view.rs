@@ -13,9 +13,11 @@ use processor::live::{Shown, Window};
 use serde_json::{Value, json};
 
 /// `{rollup, at, watermark, windows: [{window_start, window_end, open, events, groups, rows: [{...}]}]}`, the newest window
-/// first. `Err`: what was asked for is not there.
+/// first; those that have not begun yet, of players whose clocks are ahead, are left out. `Err`: what was asked for is not
+/// there.
 pub fn of(rollup: &str, shown: &Shown, ask: &Ask) -> Result<Value, String> {
-    let windows = shown.windows.iter().rev().take(ask.windows).map(|window| of_window(window, ask));
+    let begun = shown.windows.iter().rev().filter(|window| window.rows.start_us <= shown.at);
+    let windows = begun.take(ask.windows).map(|window| of_window(window, ask));
     Ok(json!({
         "rollup": rollup,
         "at": time(shown.at),

@@ -69,6 +69,9 @@ impl Node {
     pub async fn start(config: &Config, storage: &Storage, roles: Roles) -> Result<Node, Error> {
         // Without a rollup there is nothing to process, and nobody to wait for.
         let roles = Roles { process: roles.process && !config.rollups().rollups.is_empty(), ..roles };
+        if roles.process {
+            processor::check(&config.rollups()).await?;
+        }
         let files_max = descriptors::raise();
         let connections_max = match roles.ingest {
             true => descriptors::connections(config.ingest.connections_max, files_max).map_err(Error::Machine)?,

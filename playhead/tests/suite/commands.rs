@@ -153,6 +153,8 @@ fn rollups_are_checked_and_explained() {
     assert!(of("plays")["instead"].as_str().unwrap().contains("approx_distinct"), "{report}");
     let explained = run(&["explain", "audience"]);
     assert_eq!(explained.status.code(), Some(0));
+    let checked = node::output(node::program().args(["config", "check"]).current_dir(temp.path()));
+    assert_eq!(checked.status.code(), Some(1), "the configuration's check finds it too");
     let words = text(&explained.stdout);
     assert!(words.contains("windows of 1m") && words.contains("approx_distinct(events.session_id)"), "{words}");
     let unknown = run(&["explain", "audiences"]);

@@ -54,6 +54,15 @@ fn what_was_just_posted_is_on_the_screen_before_its_window_is_closed() {
 
     let (status, now) = answer(&node.listen, "/v1/live/audience?top=1&by=plays", "");
     assert_eq!((status, plays(&now, "m1"), plays(&now, "m2")), (200, 2, 0), "the largest alone: {now}");
+    // A player whose clock is ahead does not take the place of what is under way.
+    let ahead = json!({"event_type": "play", "event_time": node::now_ms() as u64 + 3_000_000, "session_id": "s4", "content_id": "m4"});
+    assert_eq!(node.post("application/json", ahead.to_string().as_bytes()).0, 200);
+    play(&node, "m3", "s3");
+    eventually("the newest window is the one that has begun", || {
+        let (_, newest) = answer(&node.listen, "/v1/live/audience?windows=1", "");
+        assert_eq!(plays(&newest, "m4"), 0, "{newest}");
+        (plays(&newest, "m3") == 1).then_some(())
+    });
     let (status, names) = answer(&node.listen, "/v1/live", "");
     assert_eq!((status, names["rollups"].as_array().unwrap().len()), (200, 4), "{names}");
     for (path, wanted, words) in [

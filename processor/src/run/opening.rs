@@ -3,7 +3,7 @@ use super::{Processor, READER, Rollup, passing};
 use crate::fold::Bounds;
 use crate::kept::Kept;
 use crate::late::{Corrected, Corrector, LateWindows};
-use crate::rollup::Plan;
+use crate::rollup::{Definition, Plan};
 use crate::table::RollupTable;
 use crate::{Config, Error, Parts, Timing};
 use lake::location::Location;
@@ -14,6 +14,20 @@ use std::sync::Arc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+/// Every rollup with its plan.
+pub(crate) async fn plans(config: &Config) -> Result<Vec<(&Definition, Arc<Plan>)>, Error> {
+    let mut plans = Vec::new();
+    for (number, definition) in config.rollups.iter().enumerate() {
+        if config.rollups[..number].iter().any(|other| other.name == definition.name) {
+            return Err(Error::Twice(definition.name.clone()));
+        }
+        let plan = Plan::new(definition).await;
+        let refused = |reason| Error::Refused { rollup: definition.name.clone(), reason };
+        plans.push((definition, Arc::new(plan.map_err(refused)?)));
+    }
+    Ok(plans)
+}
+
 impl Processor {
     /// Opens log and tables, waiting for them as long as it takes; `None`: told to stop meanwhile.
     pub(super) async fn open(
@@ -23,15 +37,7 @@ impl Processor {
         shutdown: &CancellationToken,
     ) -> Result<Option<(Processor, Corrector)>, Error> {
         let Parts { log, lake, dedup_rows, bounds, clock, live, report } = parts;
-        let mut plans = Vec::new();
-        for (number, definition) in config.rollups.iter().enumerate() {
-            if config.rollups[..number].iter().any(|other| other.name == definition.name) {
-                return Err(Error::Twice(definition.name.clone()));
-            }
-            let plan = Plan::new(definition).await;
-            let refused = |reason| Error::Refused { rollup: definition.name.clone(), reason };
-            plans.push((definition, Arc::new(plan.map_err(refused)?)));
-        }
+        let plans = plans(&config).await?;
         let groups = Bounds { groups_max: config.groups_max };
         // Windows are of all partitions: where readers of one name share them, it has no name.
         let name = (!log.is_shared()).then_some(READER);
