@@ -76,6 +76,8 @@ pub struct Harness {
     /// Read as a log with gaps, which offsets tell less of.
     pub sparse: bool,
     pub pace: Pace,
+    /// Positions are committed so often.
+    pub commit: Duration,
     pub live: Arc<Live>,
 }
 
@@ -102,6 +104,7 @@ impl Harness {
             dedup_rows: 1_000,
             sparse: false,
             pace: Pace::default(),
+            commit: Duration::from_millis(20),
         }
     }
 
@@ -123,7 +126,7 @@ impl Harness {
         };
         let timing = Timing {
             tick: Duration::from_millis(5),
-            commit: Duration::from_millis(20),
+            commit: self.commit,
             retry: Duration::from_millis(5),
             mark: Duration::from_millis(10),
             take_over: Duration::from_millis(300),
