@@ -54,7 +54,8 @@ pub(crate) struct RollupTable {
     standing: Standing,
 }
 
-fn time(name: &str) -> Field {
+/// A time that every row has.
+pub(crate) fn time_field(name: &str) -> Field {
     Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some(TIME_ZONE.into())), false)
 }
 
@@ -70,10 +71,10 @@ fn stored(data_type: &DataType) -> DataType {
 /// `window_start, window_end, revision, closed_at, positions`, then what the SQL makes.
 fn schema(plan: &Plan) -> Schema {
     let own = [
-        time("window_start"),
-        time("window_end"),
+        time_field("window_start"),
+        time_field("window_end"),
         Field::new("revision", DataType::Int32, false),
-        time("closed_at"),
+        time_field("closed_at"),
         positions::field(),
     ];
     let made = plan.output().fields().iter().map(|field| Field::new(field.name(), stored(field.data_type()), true));

@@ -68,9 +68,10 @@ impl Node {
     /// is waited for: the admin server says so meanwhile, and events are not listened for.
     pub async fn start(config: &Config, storage: &Storage, roles: Roles) -> Result<Node, Error> {
         // Without a rollup there is nothing to process, and nobody to wait for.
-        let roles = Roles { process: roles.process && !config.rollups().rollups.is_empty(), ..roles };
+        let kept = config.rollups();
+        let roles = Roles { process: roles.process && !kept.rollups.is_empty(), ..roles };
         if roles.process {
-            processor::check(&config.rollups()).await?;
+            processor::check(&kept).await?;
         }
         let files_max = descriptors::raise();
         let connections_max = match roles.ingest {
@@ -112,7 +113,7 @@ impl Node {
         };
         let (stop_ingest, stop_readers) = (CancellationToken::new(), CancellationToken::new());
         let sink = roles.sink.then(|| tasks::sink(config, storage, &log, &readiness, &stop_readers));
-        let live = Live::new(&config.rollups().rollups);
+        let live = Live::new(&kept.rollups);
         let process = roles.process.then(|| tasks::process(config, storage, &log, &live, &readiness, &stop_readers));
         screen.map(|address| screen::serve(config, &live, address, &stop_ingest)).transpose()?;
         let pages = listen.filter(|_| roles.process).map(|at| screen::pages(config, &live, at, &stop_ingest));

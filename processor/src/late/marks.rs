@@ -2,10 +2,11 @@
 use crate::Error;
 use crate::limits::LATE_WINDOWS_MAX;
 use crate::positions::{self, Positions, covers};
+use crate::table::time_field;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow_schema::{ArrowError, DataType, Field, Schema, TimeUnit};
+use arrow_schema::{ArrowError, DataType, Field, Schema};
 use event::clock::Micros;
 use event::schema::TIME_ZONE;
 use futures::TryStreamExt;
@@ -42,20 +43,16 @@ pub(crate) struct LateWindows {
     table: Table,
 }
 
-fn time(name: &str) -> Field {
-    Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some(TIME_ZONE.into())), false)
-}
-
 impl LateWindows {
     /// Opens the table, or makes it; refuses one of another log.
     pub(crate) async fn open(at: &Location, log: &dyn log::Log) -> Result<LateWindows, LakeError> {
         let schema = Schema::new(vec![
             Field::new("rollup", DataType::Utf8, false),
-            time("window_start"),
-            time("window_end"),
+            time_field("window_start"),
+            time_field("window_end"),
             positions::field(),
             Field::new("events", DataType::Int64, false),
-            time("marked_at"),
+            time_field("marked_at"),
         ]);
         let of_log = format!("{}/{}", log.cluster(), log.topic());
         let mut properties = properties(log.writer().partitions());
@@ -79,10 +76,6 @@ impl LateWindows {
     /// All marks.
     pub(crate) async fn read(&mut self) -> Result<Marks, LakeError> {
         self.table.reload().await?;
-        self.held().await
-    }
-
-    async fn held(&self) -> Result<Marks, LakeError> {
         let mut marks = Marks::new();
         for file in self.table.files().await? {
             let mut batches = self.table.read_file(&file.path, None).await?;
