@@ -7,7 +7,6 @@
 //! ```
 //! No I/O, and no clock of its own.
 use crate::fold::{Bounds, Fold, WindowRows};
-use crate::late::Late;
 use crate::recovery::{Committed, Event};
 use crate::rollup::{Events, Plan};
 use crate::watermark::{Moment, Watermark};
@@ -83,8 +82,8 @@ pub(crate) struct Kept {
     partitions: BTreeMap<u32, Read>,
     /// Of each open window, by its start (µs) and by partition.
     first: BTreeMap<i64, BTreeMap<u32, First>>,
-    /// Events of closed windows, by window start (µs), that are not marked yet.
-    late: BTreeMap<i64, Late>,
+    /// How many events of closed windows are not marked yet, by window start (µs).
+    late: BTreeMap<i64, u64>,
 }
 
 impl Kept {
@@ -129,7 +128,7 @@ impl Kept {
             Event::Counted => false,
             Event::Late => {
                 counted.late += rows as u64;
-                late.entry(start).or_default().add(partition, offset, rows as u64);
+                *late.entry(start).or_default() += rows as u64;
                 false
             }
             Event::Open => {
@@ -221,8 +220,8 @@ impl Kept {
         self.partitions.get(&partition).map(|read| read.committed)
     }
 
-    /// Events of closed windows, by window start (µs), that are not marked yet: P must not pass them.
-    pub(crate) fn late(&self) -> &BTreeMap<i64, Late> {
+    /// How many events of closed windows are not marked yet, by window start (µs): P must not pass them.
+    pub(crate) fn late(&self) -> &BTreeMap<i64, u64> {
         &self.late
     }
 

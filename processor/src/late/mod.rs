@@ -15,20 +15,3 @@ mod recompute;
 
 pub(crate) use correction::{Corrected, Corrector};
 pub(crate) use marks::{LateWindows, Mark, Marks};
-
-use crate::positions::Positions;
-
-/// Late events of one window, not marked yet.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Late {
-    /// By partition, the offset after the last of them.
-    pub(crate) positions: Positions,
-    pub(crate) events: u64,
-}
-
-impl Late {
-    pub(crate) fn add(&mut self, partition: u32, offset: u64, events: u64) {
-        self.positions.insert(partition, offset + 1);
-        self.events += events;
-    }
-}

@@ -1,18 +1,12 @@
 //! Closing: what is known of the log's ends, windows that are complete, their commit.
 use super::{Processor, Rollup, passing};
-use crate::late::{Late, Mark, Marks};
+use crate::late::{Mark, Marks};
 use crate::positions::Positions;
 use crate::watermark::Moment;
 use crate::{Error, telemetry};
 use lake::table::{Error as LakeError, Outcome};
 use log::ReadError;
 use tokio::time::{Instant, sleep};
-
-/// What is below either.
-fn covering(read: &Positions, late: &Positions) -> Positions {
-    let next = |partition| read.get(partition).max(late.get(partition)).copied();
-    read.keys().chain(late.keys()).filter_map(|partition| Some((*partition, next(partition)?))).collect()
-}
 
 impl Processor {
     /// Asks where the log ends, closes what is complete, and commits it.
@@ -132,12 +126,12 @@ impl Processor {
         let marked_at = self.clock.now();
         let of_rollup = |rollup: &Rollup| {
             let (name, windows) = (rollup.name.clone(), rollup.plan.windows);
-            // The window was closed by now: all that it was counted of lies below what was read by now.
+            // The window was closed by now: all that it was counted of, and its late events, lie below what was read.
             let read: Positions =
                 rollup.kept.positions().into_iter().map(|(partition, position)| (partition, position.next)).collect();
-            let mark = move |(start, late): (&i64, &Late)| {
-                let positions = covering(&read, &late.positions);
-                let mark = Mark { end_us: windows.end(*start), positions, events: late.events, marked_at };
+            let mark = move |(start, events): (&i64, &u64)| {
+                let (end_us, positions) = (windows.end(*start), read.clone());
+                let mark = Mark { end_us, positions, events: *events, marked_at };
                 ((name.clone(), *start), mark)
             };
             rollup.kept.late().iter().map(mark).collect::<Vec<_>>()
