@@ -13,7 +13,7 @@
 //!                                └▶ store   (S3, GCS, Azure: puts with a condition, bounded requests)
 //! ```
 //!
-//! Not for queries: any engine that reads Delta does that. Not a table format of our own, nor a catalog.
+//! Not for queries: any engine that reads Delta does that, `query/` with DataFusion. Not a table format of our own, nor a catalog.
 mod commit;
 pub mod durable;
 mod error;

@@ -142,6 +142,24 @@ impl Place {
 }
 
 impl Location {
+    /// Names of the folders directly in it, sorted; none where it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: the store does not answer.
+    pub async fn folders(&self) -> Result<Vec<String>, Error> {
+        let Some(place) = self.place(false).await? else { return Ok(Vec::new()) };
+        let name = self.to_string();
+        let prefix = StorePath::from_url_path(place.url.path())
+            .map_err(|error| Error::incompatible(&name, format!("its path: {error}")))?;
+        let listed = place.store.list_with_delimiter(Some(&prefix)).await;
+        let listed = listed
+            .map_err(|error| crate::error::store(&name, "list its folders", &error, crate::error::Missing::Passes))?;
+        let mut names: Vec<String> =
+            listed.common_prefixes.iter().filter_map(|folder| folder.filename().map(str::to_owned)).collect();
+        names.sort();
+        Ok(names)
+    }
+
     /// Opens the place; with `make` a folder is made if it is missing, else a missing one is `None`. A store is not
     /// asked yet.
     pub(crate) async fn place(&self, make: bool) -> Result<Option<Place>, Error> {

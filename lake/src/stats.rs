@@ -68,13 +68,46 @@ impl Statistics {
     }
 }
 
+/// What the Delta log says of a file's columns: bounds that may be loose and are never wrong.
+#[derive(Debug, Clone, Default)]
+pub struct FileStatistics(Value);
+
+impl FileStatistics {
+    pub(crate) fn of(json: Option<&str>) -> FileStatistics {
+        FileStatistics(json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default())
+    }
+
+    /// A value that none of the column is below, as the log writes it: a timestamp in RFC 3339, a date as `2026-11-22`.
+    pub fn min(&self, column: &str) -> Option<String> {
+        text(&self.0["minValues"][column])
+    }
+
+    /// A value that none of the column is above; timestamps may be cut to their milliseconds (the protocol lets writers).
+    pub fn max(&self, column: &str) -> Option<String> {
+        text(&self.0["maxValues"][column])
+    }
+
+    /// How many of the column are null.
+    pub fn nulls(&self, column: &str) -> Option<u64> {
+        self.0["nullCount"][column].as_u64()
+    }
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
 /// Smallest and largest value of a time column, µs, as a file's statistics say; without them every time is possible.
 pub(crate) fn times_of(json: Option<&str>, column: &str) -> (i64, i64) {
-    let stats: Value = json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
-    let time = |of: &str| DateTime::parse_from_rfc3339(stats[of][column].as_str()?).ok();
-    let min = time("minValues").map_or(i64::MIN, |min| min.timestamp_micros());
+    let stats = FileStatistics::of(json);
+    let time = |bound: Option<String>| DateTime::parse_from_rfc3339(&bound?).ok();
+    let min = time(stats.min(column)).map_or(i64::MIN, |min| min.timestamp_micros());
     // Others cut a largest value to its milliseconds (the protocol lets them).
-    let max = time("maxValues").map_or(i64::MAX, |max| max.timestamp_micros().saturating_add(999));
+    let max = time(stats.max(column)).map_or(i64::MAX, |max| max.timestamp_micros().saturating_add(999));
     (min, max)
 }
 

@@ -10,6 +10,7 @@
 pub use crate::commit::{Commit, Outcome, Txn};
 pub use crate::error::Error;
 pub use crate::file::{ActiveFile, DataFile};
+pub use crate::stats::FileStatistics;
 
 mod log;
 mod open;
@@ -64,6 +65,11 @@ pub struct Table {
 }
 
 impl Table {
+    /// Where it is, as messages say it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Version of the snapshot.
     pub fn version(&self) -> u64 {
         self.state.version()
@@ -94,6 +100,14 @@ impl Table {
         self.views().map(|view| self.active(&view)).collect()
     }
 
+    /// All active files, each with what the log says of its columns.
+    ///
+    /// # Errors
+    /// As [`Table::files`].
+    pub async fn files_with_statistics(&self) -> Result<Vec<(ActiveFile, FileStatistics)>, Error> {
+        self.views().map(|view| Ok((self.active(&view)?, FileStatistics::of(view.stats().as_deref())))).collect()
+    }
+
     /// Active files that may have rows whose `column`, a time, is in one of these ranges, µs: all of which the
     /// statistics do not say otherwise.
     ///
@@ -105,6 +119,16 @@ impl Table {
             ranges.iter().any(|range| min < range.end && max >= range.start)
         };
         self.views().filter(within).map(|view| self.active(&view)).collect()
+    }
+
+    /// The store that its files are read from, by their paths: for a reader of Parquet other than [`Table::read_file`].
+    pub fn store(&self) -> Arc<dyn ObjectStore> {
+        self.store.clone()
+    }
+
+    /// Columns by which its rows are in folders; they are not in its files.
+    pub fn partition_columns(&self) -> &[String] {
+        &self.partition_columns
     }
 
     /// Size of a file in the store, bytes; `None` if it isn't there.

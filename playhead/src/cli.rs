@@ -71,6 +71,9 @@ pub enum Command {
     Audit(Audit),
     /// Print events from the log as JSON, one a line, as they come.
     Tail(Tail),
+    /// Query the lake, its rollups and the windows that are open, in SQL; without a statement a prompt.
+    #[command(after_help = SQL_HELP)]
+    Sql(Sql),
     /// Show how far log and lake are, and whether the node that owns the log runs and is ready.
     Status,
     /// Check or print the configuration.
@@ -249,6 +252,40 @@ pub struct Tail {
     /// Stop at the end of the log instead of waiting for more (so it is when no node runs).
     #[arg(long)]
     pub no_follow: bool,
+}
+
+const SQL_HELP: &str = "\
+Examples:
+  playhead sql \"select content_title, plays, viewers from rollups.audience order by window_start desc, viewers desc limit 10\"
+  playhead sql \"select window_start, cdn, sum(errors) from days.quality group by 1, 2\" --format csv
+  playhead sql --format parquet \"select * from events where event_date = '2026-11-22'\" > day.parquet
+
+Tables: events, dead_letters, late_windows; of each rollup rollups.NAME (of each window the newest revision), revisions.NAME
+(all), hours.NAME and days.NAME (windows put together), live.NAME (what is open now, of the node of this machine).
+SQL is DataFusion's, and nothing can be written. event_id is shown as a UUID: compare it with uuid_to_bin('...').";
+
+/// Options of `sql`.
+#[derive(Debug, Clone, Args)]
+pub struct Sql {
+    /// The statement; without it standard input is read, on a terminal line by line.
+    #[arg(value_name = "STATEMENT")]
+    pub statement: Option<String>,
+    /// How rows are printed.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+/// How rows are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// With a header.
+    Csv,
+    /// One object a line.
+    Json,
+    /// A file.
+    Parquet,
 }
 
 /// What to do with the rollups.

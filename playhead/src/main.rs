@@ -12,6 +12,7 @@
 use clap::Parser;
 use std::process::ExitCode;
 
+mod admin_client;
 mod audit;
 mod cli;
 mod clock;

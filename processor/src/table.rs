@@ -14,6 +14,7 @@ use lake::table::{Commit, Error, Outcome, Spec, Table, Txn};
 use lake::tables::{DEDUP_ROWS, LOG, PARTITIONS, properties};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 mod revisions;
 
@@ -68,7 +69,7 @@ fn stored(data_type: &DataType) -> DataType {
     }
 }
 
-/// `window_start, window_end, revision, closed_at, positions`, then what the SQL makes.
+/// `window_start, window_end, revision, closed_at, positions`, then what the SQL makes, then the states of its sketches.
 fn schema(plan: &Plan) -> Schema {
     let own = [
         time_field("window_start"),
@@ -78,7 +79,23 @@ fn schema(plan: &Plan) -> Schema {
         positions::field(),
     ];
     let made = plan.output().fields().iter().map(|field| Field::new(field.name(), stored(field.data_type()), true));
-    Schema::new(own.into_iter().chain(made).collect::<Vec<_>>())
+    Schema::new(own.into_iter().chain(made).chain(plan.states().cloned()).collect::<Vec<_>>())
+}
+
+impl Definition {
+    /// What a rollup's table says of what it holds; `None`: it is no such table. How late events may be is not among it.
+    pub fn of_table(name: &str, table: &Table) -> Option<Definition> {
+        let length = |property| Some(Duration::from_micros(table.property(property)?.parse().ok()?));
+        let (window, slide) = (length(WINDOW)?, length(SLIDE)?);
+        let slide = Some(slide).filter(|slide| *slide != window);
+        Some(Definition {
+            name: name.to_owned(),
+            window,
+            slide,
+            allowed_lateness: Duration::ZERO,
+            sql: table.property(SQL)?,
+        })
+    }
 }
 
 /// Refuses a table that was made with other properties than these.

@@ -14,6 +14,7 @@ mod load;
 mod rollup;
 mod serve;
 mod signals;
+mod sql;
 mod status;
 mod tail;
 
@@ -71,6 +72,7 @@ pub fn run(cli: Cli) -> Result<Outcome, Error> {
             Command::Demo(options) => demo::run(context, options).await,
             Command::Audit(options) => audit::run(context, options).await,
             Command::Tail(options) => tail::run(context, options).await,
+            Command::Sql(options) => sql::run(context, options).await,
             Command::Status => status::run(context).await,
             Command::Config { .. } | Command::Completions { .. } => unreachable!("done without a runtime"),
         }

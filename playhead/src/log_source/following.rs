@@ -1,5 +1,5 @@
 //! Records of several partitions as they come, for `tail`.
-use super::wire::AdminClient;
+use super::wire::RemoteLog;
 use super::{Error, LogSource, Way};
 use log::{Entry, Next, ReadError, Reader};
 use std::collections::{BTreeMap, VecDeque};
@@ -24,7 +24,7 @@ enum From<'a> {
         told: bool,
     },
     Admin {
-        client: &'a AdminClient,
+        client: &'a RemoteLog,
         positions: Vec<(u32, u64)>,
         ready: VecDeque<Entry>,
     },

@@ -86,7 +86,7 @@ enum Way {
         kept: Mutex<Option<reading::Cursor>>,
     },
     /// Through the node that owns it.
-    Admin { client: Box<wire::AdminClient>, node: RunningNode },
+    Admin { client: Box<wire::RemoteLog>, node: RunningNode },
 }
 
 impl LogSource {
@@ -105,7 +105,7 @@ impl LogSource {
                 // What a killed node announced is still there, and somebody else may listen at that address.
                 let node = data.announced().filter(|node| node.pid.to_string() == pid);
                 let node = node.ok_or(Error::Unannounced { pid })?;
-                let way = Way::Admin { client: Box::new(wire::AdminClient::new(node.admin.clone())), node };
+                let way = Way::Admin { client: Box::new(wire::RemoteLog::new(node.admin.clone())), node };
                 let (cluster, topic) = (EMBEDDED_CLUSTER.to_owned(), options.topic.clone());
                 Ok(LogSource { way, cluster, topic, gapless: true })
             }

@@ -1,12 +1,10 @@
 //! The log through the admin server of the node that owns it: what goes over the wire, and who asks for it.
 use super::{Bounds, Error};
+use crate::admin_client::AdminClient;
 use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
-use hyper_util::rt::TokioExecutor;
 use log::{Entry, ReadError, Record};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -106,16 +104,13 @@ struct Ready {
     not_ready: BTreeMap<String, String>,
 }
 
-/// Asks the admin server of a node on this machine.
-pub(super) struct AdminClient {
-    address: String,
-    client: Client<HttpConnector, Empty<Bytes>>,
-}
+/// The log of a node on this machine.
+pub(super) struct RemoteLog(AdminClient);
 
-impl AdminClient {
-    /// `address`: `HOST:PORT`.
+impl RemoteLog {
+    /// `address`: `HOST:PORT` of its admin server.
     pub(super) fn new(address: String) -> Self {
-        AdminClient { address, client: Client::builder(TokioExecutor::new()).build_http() }
+        RemoteLog(AdminClient::new(address))
     }
 
     /// What makes the node unready, by role.
@@ -135,28 +130,20 @@ impl AdminClient {
     }
 
     fn failed(&self, reason: String) -> Error {
-        Error::Admin { address: self.address.clone(), reason }
+        Error::Admin { address: self.0.address.clone(), reason }
     }
 
     async fn ask<T: serde::de::DeserializeOwned>(&self, path: &str, answers: &[StatusCode]) -> Result<T, Error> {
-        let exchange = async {
-            let uri = format!("http://{}{path}", self.address).parse();
-            let uri = uri.map_err(|error| self.failed(format!("{error}")))?;
-            let response = self.client.get(uri).await.map_err(|error| self.failed(error.to_string()))?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
-            let body = body.collect().await.map_err(|error| self.failed(error.to_string()))?.to_bytes();
-            if status == StatusCode::RANGE_NOT_SATISFIABLE {
-                let out: OutOfRange = serde_json::from_slice(&body).map_err(|error| self.failed(error.to_string()))?;
-                return Err(ReadError::from(out).into());
-            }
-            if !answers.contains(&status) {
-                let words = format!("{status}: {}", String::from_utf8_lossy(&body).trim());
-                return Err(Error::Answered { address: self.address.clone(), words });
-            }
-            serde_json::from_slice(&body).map_err(|error| self.failed(error.to_string()))
-        };
-        let answered = tokio::time::timeout(ANSWER_TIMEOUT, exchange).await;
-        answered.unwrap_or_else(|_| Err(self.failed("no answer in time".into())))
+        let answered = self.0.get(path, ANSWER_BYTES_MAX, ANSWER_TIMEOUT).await;
+        let (status, body) = answered.map_err(|reason| self.failed(reason))?;
+        if status == StatusCode::RANGE_NOT_SATISFIABLE {
+            let out: OutOfRange = serde_json::from_slice(&body).map_err(|error| self.failed(error.to_string()))?;
+            return Err(ReadError::from(out).into());
+        }
+        if !answers.contains(&status) {
+            let words = format!("{status}: {}", String::from_utf8_lossy(&body).trim());
+            return Err(Error::Answered { address: self.0.address.clone(), words });
+        }
+        serde_json::from_slice(&body).map_err(|error| self.failed(error.to_string()))
     }
 }

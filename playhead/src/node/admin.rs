@@ -1,7 +1,8 @@
 //! The admin server: is the process alive, is it ready, what does it measure, what is in its log.
 //!
 //! Without keys, so on loopback by default; not for players. An embedded log is served for `tail` and `audit`, since one
-//! process owns its directory: to callers on this machine only, wherever the server listens, and to a few at a time.
+//! process owns its directory, and open windows for `sql`: to callers on this machine only, wherever the server listens, and
+//! to a few at a time.
 use super::Readiness;
 use super::metrics::Exposition;
 use crate::log_source::{self, Batch, OutOfRange};
@@ -12,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Json};
 use listener::Ends;
+use processor::live::Live;
 use serde::Deserialize;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -19,6 +21,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 mod listener;
+mod windows;
 
 pub use listener::{Bounded, CONNECTIONS_MAX};
 
@@ -31,6 +34,8 @@ pub struct State {
     pub exposition: Option<Exposition>,
     /// The embedded log: in Kafka everybody reads for himself.
     pub log: Option<OwnedLog>,
+    /// The rollups that are kept here; `None`: that is not this node's role.
+    pub live: Option<Arc<Live>>,
 }
 
 /// A log that only this process can read.
@@ -60,6 +65,10 @@ pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken)
     if let Some(log) = &state.log {
         router = router.nest("/v1/log", log_routes(log.clone()));
     }
+    if let Some(live) = &state.live {
+        let shown = windows::routes(live.clone()).layer(middleware::from_fn(this_machine_only));
+        router = router.nest("/v1/rollups", shown);
+    }
     let service = router.with_state(state).into_make_service_with_connect_info::<Ends>();
     let served = axum::serve(Bounded::new(listener), service).with_graceful_shutdown(stop.cancelled_owned()).await;
     if let Err(error) = served {
@@ -80,7 +89,7 @@ async fn this_machine_only(ConnectInfo(ends): ConnectInfo<Ends>, request: Reques
     if ends.on_this_machine() {
         return next.run(request).await;
     }
-    (StatusCode::FORBIDDEN, "the log is served to callers on this machine only\n").into_response()
+    (StatusCode::FORBIDDEN, "log and rollups are served here to callers on this machine only\n").into_response()
 }
 
 async fn ready(axum::extract::State(state): axum::extract::State<State>) -> Response {

@@ -95,8 +95,13 @@ impl Node {
         let stop_if_it_fails = stop_admin.clone().drop_guard();
         let exposition = metrics::install(stop_admin.clone());
         let readiness = Arc::new(Readiness::new(roles.names()));
-        let state =
-            admin::State { readiness: readiness.clone(), exposition, log: owned.clone().map(admin::OwnedLog::new) };
+        let live = Live::new(&kept.rollups);
+        let state = admin::State {
+            readiness: readiness.clone(),
+            exposition,
+            log: owned.clone().map(admin::OwnedLog::new),
+            live: roles.process.then(|| live.clone()),
+        };
         tokio::spawn(admin::serve(admin_address.listen()?, state, stop_admin.clone()));
 
         let retained = owned.clone();
@@ -113,7 +118,6 @@ impl Node {
         };
         let (stop_ingest, stop_readers) = (CancellationToken::new(), CancellationToken::new());
         let sink = roles.sink.then(|| tasks::sink(config, storage, &log, &readiness, &stop_readers));
-        let live = Live::new(&kept.rollups);
         let process = roles.process.then(|| tasks::process(config, storage, &log, &live, &readiness, &stop_readers));
         screen.map(|address| screen::serve(config, &live, address, &stop_ingest)).transpose()?;
         let pages = listen.filter(|_| roles.process).map(|at| screen::pages(config, &live, at, &stop_ingest));

@@ -38,6 +38,11 @@ impl LakePlace {
         processor::Lake { rollups: at("rollups"), late_windows: at("late_windows"), events: at("events") }
     }
 
+    /// All tables, to be read.
+    pub fn queried(&self) -> query::Lake {
+        query::Lake { tables: query::LAKE_TABLES.map(|name| self.root.join(name)), rollups: self.root.join("rollups") }
+    }
+
     /// Path or URL, for people.
     pub fn name(&self) -> String {
         self.root.to_string()

@@ -10,6 +10,7 @@ use datafusion::common::Result;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What stands in each text of the key of the groups that were put together; other types have null.
@@ -132,17 +133,29 @@ impl Groups {
             columns.push(shown.evaluate(EmitTo::All)?);
             kept.merge_batch(&states, &self.numbers, groups)?;
         }
-        self.plan.finish(columns, groups)
+        self.plan.finish(columns, Vec::new(), groups)
     }
 
-    /// The same rows, for the last time.
+    /// The same rows, for the last time, with the states of their sketches.
     pub(super) fn finish(mut self) -> Result<(RecordBatch, u64)> {
         let groups = self.events.len();
+        let as_they_are: Vec<usize> = (0..groups).collect();
         let mut columns = self.keys.take_all()?;
-        for accumulator in &mut self.accumulators {
+        let keys = columns.len();
+        let kept: BTreeSet<usize> = self.plan.state_places().collect();
+        let mut states = BTreeMap::new();
+        for (at, mut accumulator) in std::mem::take(&mut self.accumulators).into_iter().enumerate() {
+            if kept.contains(&(keys + at)) {
+                // A sketch gives its state away, and is evaluated from that.
+                let state = accumulator.state(EmitTo::All)?;
+                accumulator = self.plan.aggregates()[at].function.create_groups_accumulator()?;
+                accumulator.merge_batch(&state, &as_they_are, groups)?;
+                states.extend(state.into_iter().next().map(|state| (keys + at, state)));
+            }
             columns.push(accumulator.evaluate(EmitTo::All)?);
         }
-        self.plan.finish(columns, groups)
+        let states = self.plan.state_places().filter_map(|place| states.get(&place).cloned()).collect();
+        self.plan.finish(columns, states, groups)
     }
 
     /// Counts go where their keys went.

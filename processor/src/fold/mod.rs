@@ -31,8 +31,19 @@ pub struct WindowRows {
     pub grouped_as_other: u64,
     /// Values of the rows that are null since their expression failed on what was aggregated.
     pub failed: u64,
-    /// What the SQL makes.
+    /// What the SQL makes; of a closed window with the states of its sketches behind ([`Plan::states`]).
     pub rows: RecordBatch,
+}
+
+impl WindowRows {
+    /// What the SQL makes alone.
+    #[must_use]
+    pub fn without_states(mut self, plan: &Plan) -> WindowRows {
+        let made: Vec<usize> = (0..plan.output().fields().len()).collect();
+        // These columns are there in every case.
+        self.rows = self.rows.project(&made).unwrap_or(self.rows);
+        self
+    }
 }
 
 /// A rollup's open windows.

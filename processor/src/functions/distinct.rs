@@ -3,7 +3,7 @@
 //! Values are hashed as its Java and C++ libraries hash them: strings and binaries by their bytes, whole numbers and
 //! times as 64-bit integers, floats as canonical doubles. So a state can be read by whoever has these libraries, such as
 //! Spark (`hll_sketch_estimate`). Empty strings are values here (there they are skipped).
-use super::sketch::{Finish, OneSketch, Sketch, SketchAccumulator};
+use super::sketch::{Finish, OneSketch, Sketch, SketchAccumulator, Takes, coerce_state};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::{Array, ArrayRef, Int64Array};
@@ -90,15 +90,16 @@ fn estimates(sketches: &[Option<Hll>]) -> Result<ArrayRef> {
     Ok(Arc::new(Int64Array::from_iter_values(sketches.iter().map(estimate))))
 }
 
-/// `approx_distinct`.
+/// `approx_distinct`, and `approx_distinct_merge` of its states.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct ApproxDistinct {
+    takes: Takes,
     signature: Signature,
 }
 
 impl ApproxDistinct {
-    pub fn new() -> Self {
-        ApproxDistinct { signature: Signature::user_defined(Volatility::Immutable) }
+    pub fn new(takes: Takes) -> Self {
+        ApproxDistinct { takes, signature: Signature::user_defined(Volatility::Immutable) }
     }
 }
 
@@ -108,7 +109,10 @@ fn finish() -> Finish<Hll> {
 
 impl AggregateUDFImpl for ApproxDistinct {
     fn name(&self) -> &str {
-        "approx_distinct"
+        match self.takes {
+            Takes::Values => "approx_distinct",
+            Takes::States => "approx_distinct_merge",
+        }
     }
 
     fn signature(&self) -> &Signature {
@@ -116,6 +120,9 @@ impl AggregateUDFImpl for ApproxDistinct {
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        if self.takes == Takes::States {
+            return coerce_state(self.name(), arg_types);
+        }
         match arg_types {
             [DataType::Dictionary(_, value)] => Ok(vec![value.as_ref().clone()]),
             // No 64-bit integer holds all of these.
@@ -142,7 +149,7 @@ impl AggregateUDFImpl for ApproxDistinct {
     }
 
     fn accumulator(&self, _args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(OneSketch::new(finish())))
+        Ok(Box::new(OneSketch::new(self.takes, finish())))
     }
 
     fn groups_accumulator_supported(&self, _args: AccumulatorArgs) -> bool {
@@ -150,7 +157,7 @@ impl AggregateUDFImpl for ApproxDistinct {
     }
 
     fn create_groups_accumulator(&self, _args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        Ok(Box::new(SketchAccumulator::new(finish())))
+        Ok(Box::new(SketchAccumulator::new(self.takes, finish())))
     }
 
     fn default_value(&self, _data_type: &DataType) -> Result<datafusion::common::ScalarValue> {

@@ -5,6 +5,8 @@
 //! | `approx_distinct(x)` | 1.6 % (one standard deviation), exact below some hundred | an Apache DataSketches HLL of lg k = 12 |
 //! | `approx_percentile(x, p)` | 1/128 of the value at most, from a thousandth to 2^51 | a histogram with fixed boundaries ([`histogram`]) |
 //!
+//! `approx_distinct_merge(state)` and `approx_percentile_merge(state, p)` take states in place of values.
+//!
 //! DataFusion's own are not used: their states changed between its versions, and old ones merge without an error, wrongly.
 mod distinct;
 pub mod histogram;
@@ -12,8 +14,21 @@ mod percentile;
 mod sketch;
 
 use datafusion::logical_expr::AggregateUDF;
+use sketch::Takes;
 
-/// All of them.
+fn of(takes: Takes) -> Vec<AggregateUDF> {
+    vec![
+        AggregateUDF::from(distinct::ApproxDistinct::new(takes)),
+        AggregateUDF::from(percentile::ApproxPercentile::new(takes)),
+    ]
+}
+
+/// Those of events.
 pub fn all() -> Vec<AggregateUDF> {
-    vec![AggregateUDF::from(distinct::ApproxDistinct::new()), AggregateUDF::from(percentile::ApproxPercentile::new())]
+    of(Takes::Values)
+}
+
+/// Those of states: of several windows, or groups, the value of them together.
+pub fn merging() -> Vec<AggregateUDF> {
+    of(Takes::States)
 }

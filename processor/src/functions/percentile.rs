@@ -1,6 +1,6 @@
 //! `approx_percentile(x, p)`: the value that a share of p is not above, by a histogram with fixed boundaries.
 use super::histogram::{Bucket, Histogram};
-use super::sketch::{Finish, OneSketch, Sketch, SketchAccumulator};
+use super::sketch::{Finish, OneSketch, Sketch, SketchAccumulator, Takes, coerce_state};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
 use arrow_array::{ArrayRef, Float64Array};
@@ -49,15 +49,16 @@ impl Sketch for Histogram {
     }
 }
 
-/// `approx_percentile`.
+/// `approx_percentile`, and `approx_percentile_merge` of its states.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct ApproxPercentile {
+    takes: Takes,
     signature: Signature,
 }
 
 impl ApproxPercentile {
-    pub fn new() -> Self {
-        ApproxPercentile { signature: Signature::user_defined(Volatility::Immutable) }
+    pub fn new(takes: Takes) -> Self {
+        ApproxPercentile { takes, signature: Signature::user_defined(Volatility::Immutable) }
     }
 }
 
@@ -77,7 +78,10 @@ fn finish(args: &AccumulatorArgs) -> Result<Finish<Histogram>> {
 
 impl AggregateUDFImpl for ApproxPercentile {
     fn name(&self) -> &str {
-        "approx_percentile"
+        match self.takes {
+            Takes::Values => "approx_percentile",
+            Takes::States => "approx_percentile_merge",
+        }
     }
 
     fn signature(&self) -> &Signature {
@@ -86,6 +90,12 @@ impl AggregateUDFImpl for ApproxPercentile {
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
         match arg_types {
+            [state, p] if self.takes == Takes::States && p.is_numeric() => {
+                coerce_state(self.name(), &[state.clone(), DataType::Float64])
+            }
+            _ if self.takes == Takes::States => {
+                plan_err!("approx_percentile_merge takes two arguments: a state, and a share from 0 to 1")
+            }
             [value, p] if (value.is_numeric() || value.is_null()) && p.is_numeric() => Ok(vec![DataType::Float64; 2]),
             [value, _] => plan_err!("approx_percentile takes a number and a share from 0 to 1, not {value}"),
             _ => plan_err!("approx_percentile takes two arguments: a column, and a share from 0 to 1"),
@@ -101,7 +111,7 @@ impl AggregateUDFImpl for ApproxPercentile {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(OneSketch::new(finish(&args)?)))
+        Ok(Box::new(OneSketch::new(self.takes, finish(&args)?)))
     }
 
     fn groups_accumulator_supported(&self, _args: AccumulatorArgs) -> bool {
@@ -109,6 +119,6 @@ impl AggregateUDFImpl for ApproxPercentile {
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        Ok(Box::new(SketchAccumulator::new(finish(&args)?)))
+        Ok(Box::new(SketchAccumulator::new(self.takes, finish(&args)?)))
     }
 }

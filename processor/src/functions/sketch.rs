@@ -1,8 +1,9 @@
 //! A sketch for each group: what DataFusion asks of an accumulator, for any sketch.
 use arrow_array::builder::BinaryBuilder;
 use arrow_array::{Array, ArrayRef, BooleanArray};
+use arrow_schema::DataType;
 use datafusion::common::cast::as_binary_array;
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{Accumulator, EmitTo, GroupsAccumulator};
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -31,17 +32,36 @@ pub trait Sketch: Clone + Debug + Send + Sync + 'static {
 /// What comes of a sketch: an array with a row a sketch.
 pub type Finish<S> = Arc<dyn Fn(&[Option<S>]) -> Result<ArrayRef> + Send + Sync>;
 
+/// What is aggregated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Takes {
+    /// Values.
+    Values,
+    /// Sketches of values, by their bytes: what was aggregated already.
+    States,
+}
+
+/// The types of a merging function's arguments: a state, then what else it takes.
+pub fn coerce_state(function: &str, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+    use DataType::{Binary, BinaryView, LargeBinary, Null};
+    match arg_types {
+        [Binary | BinaryView | LargeBinary | Null, rest @ ..] => Ok([&[Binary], rest].concat()),
+        _ => plan_err!("{function} takes a state: a column of a rollup whose name ends with _state"),
+    }
+}
+
 /// A sketch for each group. Groups without a value have none: they are most where keys are many.
 pub struct SketchAccumulator<S> {
     sketches: Vec<Option<S>>,
     heap_bytes: usize,
+    takes: Takes,
     finish: Finish<S>,
 }
 
 impl<S: Sketch> SketchAccumulator<S> {
     /// Of no groups.
-    pub fn new(finish: Finish<S>) -> Self {
-        SketchAccumulator { sketches: Vec::new(), heap_bytes: 0, finish }
+    pub fn new(takes: Takes, finish: Finish<S>) -> Self {
+        SketchAccumulator { sketches: Vec::new(), heap_bytes: 0, takes, finish }
     }
 
     fn change(&mut self, group: usize, change: impl FnOnce(&mut S) -> Result<()>) -> Result<()> {
@@ -52,12 +72,33 @@ impl<S: Sketch> SketchAccumulator<S> {
         changed
     }
 
+    fn merge(
+        &mut self,
+        states: &ArrayRef,
+        group_indices: &[usize],
+        filter: Option<&BooleanArray>,
+        total_num_groups: usize,
+    ) -> Result<()> {
+        self.sketches.resize(total_num_groups, None);
+        for (row, (state, group)) in as_binary_array(states)?.iter().zip(group_indices).enumerate() {
+            if let Some(state) = state.filter(|_| counts(filter, row)) {
+                let other = S::from_bytes(state)?;
+                self.change(*group, |sketch| sketch.merge(&other))?;
+            }
+        }
+        Ok(())
+    }
+
     fn take(&mut self, emit_to: EmitTo) -> Vec<Option<S>> {
         let taken = emit_to.take_needed(&mut self.sketches);
         let bytes: usize = taken.iter().flatten().map(S::heap_bytes).sum();
         self.heap_bytes = self.heap_bytes.saturating_sub(bytes);
         taken
     }
+}
+
+fn counts(filter: Option<&BooleanArray>, row: usize) -> bool {
+    filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row))
 }
 
 fn to_state<S: Sketch>(sketches: &[Option<S>]) -> ArrayRef {
@@ -74,10 +115,12 @@ impl<S: Sketch> GroupsAccumulator for SketchAccumulator<S> {
         opt_filter: Option<&BooleanArray>,
         total_num_groups: usize,
     ) -> Result<()> {
+        if self.takes == Takes::States {
+            return self.merge(&values[0], group_indices, opt_filter, total_num_groups);
+        }
         self.sketches.resize(total_num_groups, None);
         for (row, (value, group)) in S::values(&values[0])?.into_iter().zip(group_indices).enumerate() {
-            let counts = opt_filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
-            if let Some(value) = value.filter(|_| counts) {
+            if let Some(value) = value.filter(|_| counts(opt_filter, row)) {
                 self.change(*group, |sketch| {
                     sketch.add(value);
                     Ok(())
@@ -97,18 +140,11 @@ impl<S: Sketch> GroupsAccumulator for SketchAccumulator<S> {
     }
 
     fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total_num_groups: usize) -> Result<()> {
-        self.sketches.resize(total_num_groups, None);
-        for (state, group) in as_binary_array(&values[0])?.iter().zip(group_indices) {
-            if let Some(state) = state {
-                let other = S::from_bytes(state)?;
-                self.change(*group, |sketch| sketch.merge(&other))?;
-            }
-        }
-        Ok(())
+        self.merge(&values[0], group_indices, None, total_num_groups)
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], opt_filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        let mut each = SketchAccumulator::new(self.finish.clone());
+        let mut each = SketchAccumulator::new(self.takes, self.finish.clone());
         let rows: Vec<usize> = (0..values[0].len()).collect();
         each.update_batch(values, &rows, opt_filter, rows.len())?;
         each.state(EmitTo::All)
@@ -131,8 +167,8 @@ impl<S> Debug for SketchAccumulator<S> {
 
 impl<S: Sketch> OneSketch<S> {
     /// Of no values.
-    pub fn new(finish: Finish<S>) -> Self {
-        let mut groups = SketchAccumulator::new(finish);
+    pub fn new(takes: Takes, finish: Finish<S>) -> Self {
+        let mut groups = SketchAccumulator::new(takes, finish);
         groups.sketches.push(None);
         OneSketch(groups)
     }

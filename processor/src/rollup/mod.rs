@@ -4,6 +4,7 @@ mod check;
 mod definition;
 mod evaluate;
 mod events;
+mod outputs;
 mod plan;
 mod steps;
 
@@ -11,5 +12,6 @@ pub use check::Refused;
 pub use definition::Definition;
 pub use evaluate::Evaluated;
 pub use events::Events;
+pub use outputs::{Merge, state_of};
 pub use plan::Plan;
 pub(crate) use plan::{OWN_COLUMNS, is_text};

@@ -6,6 +6,7 @@
 //! Planned once, by DataFusion, over the canonical columns.
 use super::attempt::evaluate;
 use super::check::check;
+use super::outputs::{self, Merge, Output};
 use super::steps::{Steps, physical, rows_of};
 use super::{Definition, Evaluated, Events, Refused, events};
 use crate::functions;
@@ -49,6 +50,9 @@ pub struct Plan {
     aggregated: SchemaRef,
     above: Steps,
     output: SchemaRef,
+    outputs: Vec<Output>,
+    /// Columns of the states of sketches, and which of keys and aggregates each is of.
+    states: Vec<(Field, usize)>,
     /// As DataFusion shows it.
     shown: String,
 }
@@ -136,7 +140,9 @@ impl Plan {
         aggregates.iter().try_for_each(Aggregate::check)?;
         check_keys(&keys, input.as_arrow(), aggregates.len())?;
         let output = nullable(optimized.schema().as_arrow());
-        check_output(&output)?;
+        let outputs = outputs::outputs(&optimized, keys.len(), &aggregates);
+        let states = outputs::states(&outputs);
+        check_output(&output, &states)?;
         Ok(Plan {
             windows,
             intake,
@@ -147,6 +153,8 @@ impl Plan {
             aggregated: nullable(aggregate.schema.as_arrow()),
             above,
             output,
+            outputs,
+            states,
             shown: optimized.display_indent().to_string(),
         })
     }
@@ -154,6 +162,30 @@ impl Plan {
     /// The columns that it makes.
     pub fn output(&self) -> &SchemaRef {
         &self.output
+    }
+
+    /// Columns that stand beside them in the rollup's table: the mergeable states of its sketches, null where a group has
+    /// no value.
+    pub fn states(&self) -> impl Iterator<Item = &Field> {
+        self.states.iter().map(|(field, _)| field)
+    }
+
+    /// How rows of several windows become rows of a longer time, by column; refused when one can't be merged.
+    pub fn merges(&self) -> Result<Vec<(&str, Merge)>, Refused> {
+        if self.above.filters() {
+            return Err(Refused::new(
+                "its HAVING leaves groups out in each window, which may belong to the longer time",
+                "leave out the HAVING, and filter when you read",
+            ));
+        }
+        let merge = |output: &Output| match output.merge {
+            Some(merge) => Ok(merge),
+            None => Err(Refused::new(
+                format!("column {} can't be merged from its values", output.name),
+                "select the counts and sums that it is made of, and divide when you read",
+            )),
+        };
+        self.outputs.iter().map(|output| Ok((output.name.as_str(), merge(output)?))).collect()
     }
 
     /// How DataFusion shows what is done, one step a line, the last one first.
@@ -198,9 +230,24 @@ impl Plan {
         Ok(Evaluated { times: times.values().to_vec(), keys, arguments, filters, failed })
     }
 
-    /// The rows of keys and aggregates; how many values are null since their expression failed.
-    pub(crate) fn finish(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<(RecordBatch, u64)> {
-        let batch = rows_of(self.aggregated.clone(), columns, rows)?;
+    /// Which of keys and aggregates each column of [`Plan::states`] is of.
+    pub(crate) fn state_places(&self) -> impl Iterator<Item = usize> {
+        self.states.iter().map(|(_, place)| *place)
+    }
+
+    /// The rows of keys and aggregates, and behind them as many of [`Plan::states`] as are given; how many values are null
+    /// since their expression failed.
+    pub(crate) fn finish(
+        &self,
+        mut columns: Vec<ArrayRef>,
+        states: Vec<ArrayRef>,
+        rows: usize,
+    ) -> Result<(RecordBatch, u64)> {
+        let fields = self.aggregated.fields().iter().cloned();
+        let of_states = self.states().take(states.len()).map(|field| Arc::new(field.clone()));
+        let schema = Arc::new(Schema::new(fields.chain(of_states).collect::<Vec<_>>()));
+        columns.extend(states);
+        let batch = rows_of(schema, columns, rows)?;
         let mut failed = 0;
         Ok((self.above.run(batch, self.aggregated.fields().len(), &mut failed)?, failed))
     }
@@ -224,8 +271,8 @@ fn columns_of(scan: &TableScan) -> Result<Vec<usize>, Refused> {
     }
 }
 
-fn check_output(output: &Schema) -> Result<(), Refused> {
-    let mut names = HashSet::new();
+fn check_output(output: &Schema, states: &[(Field, usize)]) -> Result<(), Refused> {
+    let mut names: HashSet<String> = states.iter().map(|(state, _)| state.name().to_lowercase()).collect();
     for field in output.fields() {
         let name = field.name();
         // Names of a table's columns differ by more than the case of their letters.

@@ -66,6 +66,11 @@ impl Steps {
         }
     }
 
+    /// Whether any of them leaves rows out.
+    pub(super) fn filters(&self) -> bool {
+        self.0.iter().any(|step| matches!(step, Step::Filter(_)))
+    }
+
     /// Runs them. `known` columns of the batch are the steps' own; those behind are handed on. `failed` counts values.
     pub(super) fn run(&self, mut batch: RecordBatch, mut known: usize, failed: &mut u64) -> Result<RecordBatch> {
         for step in &self.0 {

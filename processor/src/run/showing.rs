@@ -28,7 +28,8 @@ impl Rollup {
     /// Keeps a few of the windows that were just closed, to be shown.
     pub(super) fn remember(&mut self, closed: Vec<WindowRows>) {
         self.has_changed |= !closed.is_empty();
-        self.recent.extend(closed.into_iter().filter(|window| window.rows.num_rows() > 0));
+        let with_rows = closed.into_iter().filter(|window| window.rows.num_rows() > 0);
+        self.recent.extend(with_rows.map(|window| window.without_states(&self.plan)));
         let rows = |recent: &std::collections::VecDeque<WindowRows>| -> usize {
             recent.iter().map(|window| window.rows.num_rows()).sum()
         };

@@ -1,0 +1,34 @@
+//! Asks the admin server of a node on this machine.
+use axum::http::StatusCode;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use std::time::Duration;
+
+/// A client of one node.
+#[derive(Debug)]
+pub struct AdminClient {
+    /// `HOST:PORT`.
+    pub address: String,
+    client: Client<HttpConnector, Empty<Bytes>>,
+}
+
+impl AdminClient {
+    /// `address`: `HOST:PORT`.
+    pub fn new(address: String) -> Self {
+        AdminClient { address, client: Client::builder(TokioExecutor::new()).build_http() }
+    }
+
+    /// The answer to a GET, of so many bytes at most, within this time. `Err`: there is none, in words.
+    pub async fn get(&self, path: &str, bytes_max: usize, patience: Duration) -> Result<(StatusCode, Bytes), String> {
+        let exchange = async {
+            let uri = format!("http://{}{path}", self.address).parse().map_err(|error| format!("{error}"))?;
+            let response = self.client.get(uri).await.map_err(|error| error.to_string())?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), bytes_max).collect().await;
+            Ok((status, body.map_err(|error| error.to_string())?.to_bytes()))
+        };
+        tokio::time::timeout(patience, exchange).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+    }
+}

@@ -1,0 +1,75 @@
+//! Open windows of a rollup, every row of them, as an Arrow stream: for `playhead sql`.
+use super::State;
+use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::ArrowError;
+use axum::Extension;
+use axum::extract::Path;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use event::schema::TIME_ZONE;
+use processor::fold::WindowRows;
+use processor::live::{Live, Shown};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+/// Who asks waits so long for the processor: it shows once a second, unless it waits for log or lake itself.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Answers at the same time; more wait. Each holds every row of a rollup's open windows.
+const ANSWERS_MAX: usize = 1;
+
+/// `GET /NAME`.
+pub fn routes(live: Arc<Live>) -> axum::Router<State> {
+    let turns = Arc::new(Semaphore::new(ANSWERS_MAX));
+    axum::Router::new().route("/{name}", get(open_windows)).layer(Extension(live)).layer(Extension(turns))
+}
+
+async fn open_windows(
+    Extension(live): Extension<Arc<Live>>,
+    Extension(turns): Extension<Arc<Semaphore>>,
+    Path(name): Path<String>,
+) -> Response {
+    let Ok(_turn) = turns.acquire().await else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
+    let Some(mut watcher) = live.watch(&name) else {
+        return (StatusCode::NOT_FOUND, format!("no rollup {name} is kept here\n")).into_response();
+    };
+    let Ok(shown) = timeout(ANSWER_MAX, watcher.next()).await else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the processor does not answer: see /readyz\n").into_response();
+    };
+    match spawn_blocking(move || stream(&shown)).await {
+        Ok(Ok(None)) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Ok(Some(stream))) => {
+            ([(header::CONTENT_TYPE, "application/vnd.apache.arrow.stream")], stream).into_response()
+        }
+        Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+/// `None`: no window is open.
+fn stream(shown: &Shown) -> Result<Option<Vec<u8>>, ArrowError> {
+    let open = shown.windows.iter().filter(|window| window.is_open);
+    let batches = open.map(|window| with_window(&window.rows)).collect::<Result<Vec<_>, _>>()?;
+    let Some(first) = batches.first() else { return Ok(None) };
+    let mut writer = StreamWriter::try_new(Vec::new(), &first.schema())?;
+    batches.iter().try_for_each(|batch| writer.write(batch))?;
+    writer.into_inner().map(Some)
+}
+
+/// The rows behind start and end of their window, as tables have them.
+fn with_window(window: &WindowRows) -> Result<RecordBatch, ArrowError> {
+    let rows = &window.rows;
+    let time = |us: i64| -> ArrayRef {
+        Arc::new(TimestampMicrosecondArray::from(vec![us; rows.num_rows()]).with_timezone(TIME_ZONE))
+    };
+    let own = [("window_start", time(window.start_us)), ("window_end", time(window.end_us))];
+    let own = own.map(|(name, array)| (name.to_owned(), array, false));
+    let schema = rows.schema();
+    let made = schema.fields().iter().zip(rows.columns());
+    let made = made.map(|(field, array)| (field.name().clone(), array.clone(), true));
+    RecordBatch::try_from_iter_with_nullable(own.into_iter().chain(made))
+}
