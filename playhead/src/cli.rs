@@ -1,4 +1,5 @@
 //! The command line: names, defaults and the help that teaches them.
+use chrono::{DateTime, NaiveDate, NaiveTime};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -298,6 +299,42 @@ pub enum RollupAction {
         /// Its name; all of them without one.
         name: Option<String>,
     },
+    /// Compute windows from before a rollup began, from the table events; whoever keeps the rollup does it.
+    #[command(after_help = BACKFILL_HELP)]
+    Backfill(Backfill),
+}
+
+const BACKFILL_HELP: &str = "\
+Example:
+  playhead rollup backfill plays_by_country --since 2026-11-01 --wait
+
+Windows that the rollup holds already stay as they are. What is asked for is kept in the lake (table
+late_windows): it goes on after a stop, and may be asked for twice.";
+
+/// Options of `rollup backfill`.
+#[derive(Debug, Clone, Args)]
+pub struct Backfill {
+    /// The rollup's name.
+    pub name: String,
+    /// Windows that begin at or after this: a date or a time (RFC 3339), in UTC where it does not say.
+    #[arg(long, value_name = "TIME", value_parser = time_us)]
+    pub since: i64,
+    /// Windows that end at or before this [default: all that are closed].
+    #[arg(long, value_name = "TIME", value_parser = time_us)]
+    pub until: Option<i64>,
+    /// Only say which windows.
+    #[arg(long, conflicts_with = "wait")]
+    pub dry_run: bool,
+    /// Return when all are computed.
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// A date or a time as µs since 1970.
+fn time_us(text: &str) -> Result<i64, String> {
+    let time = DateTime::parse_from_rfc3339(text).map(|time| time.timestamp_micros());
+    let date = || text.parse::<NaiveDate>().ok().map(|date| date.and_time(NaiveTime::MIN).and_utc().timestamp_micros());
+    time.ok().or_else(date).ok_or_else(|| "write a date, 2026-11-22, or a time, 2026-11-22T06:00:00Z".to_owned())
 }
 
 /// What to do with the configuration.

@@ -32,6 +32,7 @@ pub mod fold;
 pub mod functions;
 mod kept;
 mod late;
+pub use late::backfill;
 pub mod limits;
 pub mod live;
 mod positions;

@@ -11,7 +11,7 @@ use crate::table::RollupTable;
 use crate::telemetry;
 use crate::watermark::Moment;
 use crate::{Config, Error, Lake, Parts, Timing};
-use event::clock::Clock;
+use event::clock::{Clock, Micros};
 use event::codec;
 use event::decode::TimeBounds;
 use event::dedup::Window;
@@ -50,6 +50,8 @@ struct Rollup {
     recent: VecDeque<WindowRows>,
     /// Since it was shown.
     has_changed: bool,
+    /// When the oldest record that was counted since then was received.
+    unshown: Option<Micros>,
 }
 
 impl Rollup {
@@ -67,6 +69,8 @@ struct Partition {
     window: Window,
     /// It was read up to this end, and nothing has come since.
     ended_at: Option<u64>,
+    /// When the last record that was read was received.
+    received: Micros,
 }
 
 /// Times in a row that the log did not have what was read next, after which an operator has to act: retention may
@@ -78,7 +82,7 @@ const END_MAX: Duration = Duration::from_secs(5);
 
 impl Partition {
     fn new(next: u64, dedup_rows: usize) -> Self {
-        Partition { next, window: Window::new(dedup_rows), ended_at: None }
+        Partition { next, window: Window::new(dedup_rows), ended_at: None, received: 0 }
     }
 }
 
@@ -304,6 +308,7 @@ impl Processor {
         self.offset_errors = 0;
         let after = partition.window.start_offset().unwrap_or(partition.next);
         telemetry::read(kept.num_rows(), duplicates);
+        partition.received = times.map_or(partition.received, |times| times.received);
         let events = Events::new(kept)?;
         let fingerprint = entry.record.fingerprint();
         let place = Place { partition: entry.partition, offset: entry.offset, dedup, fingerprint };
@@ -311,6 +316,7 @@ impl Processor {
             let counted = rollup.kept.record(place, &events, times, now)?;
             rollup.kept.dedup_from(entry.partition, after);
             rollup.has_changed = true;
+            rollup.unshown = rollup.unshown.or(times.map(|times| times.received));
             telemetry::counted(&rollup.name, counted);
         }
         Ok(())

@@ -98,6 +98,16 @@ impl Definition {
     }
 }
 
+/// W of a rollup's table, µs; `None`: nothing was committed yet.
+pub(crate) async fn watermark_of(name: &str, table: &Table) -> Result<Option<i64>, Error> {
+    table.txn(&base(&table.property(LOG).unwrap_or_default(), name)).await
+}
+
+/// What the names of a rollup's `txn`s begin with.
+fn base(log: &str, rollup: &str) -> String {
+    format!("processor/{log}/{rollup}")
+}
+
 /// Refuses a table that was made with other properties than these.
 fn check_made_with(table: &Table, name: &str, wanted: &[(&str, String)]) -> Result<(), Error> {
     for (property, wanted) in wanted {
@@ -146,7 +156,7 @@ impl RollupTable {
         }
         let table = Table::open_or_create(at, &spec).await?;
         check_made_with(&table, name, &own)?;
-        let base = format!("processor/{}/{}/{name}", log.cluster(), log.topic());
+        let base = base(&format!("{}/{}", log.cluster(), log.topic()), name);
         let standing = Standing { watermark_us: None, positions: BTreeMap::new() };
         Ok(RollupTable { table, name: name.clone(), base, standing })
     }

@@ -2,7 +2,8 @@
 use crate::fold::{Fold, WindowRows};
 use crate::kept::Counted;
 use crate::rollup::Definition;
-use metrics::{counter, describe_counter, describe_gauge, gauge};
+use event::clock::Micros;
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 const EVENTS: &str = "playhead_processor_events_total";
 const DUPLICATES: &str = "playhead_processor_duplicates_total";
@@ -17,6 +18,9 @@ const CORRECTIONS_FAILED: &str = "playhead_processor_corrections_failed_total";
 const SUPERSEDED: &str = "playhead_processor_superseded_total";
 const WINDOWS_CUT: &str = "playhead_processor_dedup_windows_cut_total";
 const LAG: &str = "playhead_processor_lag_records";
+const LAG_SECONDS: &str = "playhead_processor_lag_seconds";
+const SHOWN: &str = "playhead_processor_shown_seconds";
+const CLOSE_DELAY: &str = "playhead_processor_close_delay_seconds";
 const WATERMARK: &str = "playhead_processor_watermark_seconds";
 const OPEN: &str = "playhead_processor_open_windows";
 const GROUPS: &str = "playhead_processor_open_groups";
@@ -54,6 +58,15 @@ pub(crate) fn describe(rollups: &[Definition]) {
     describe_counter!(SUPERSEDED, "Times that reading began again because another processor had committed");
     describe_counter!(WINDOWS_CUT, "Dedup windows that could not be rebuilt whole: retention had dropped their start");
     describe_gauge!(LAG, "Records of the partition that were not read yet, as its end said last");
+    describe_gauge!(
+        LAG_SECONDS,
+        "Age of the newest record that was read of the partition while there is more, since it was received; else 0"
+    );
+    describe_histogram!(SHOWN, "Age of the oldest event that a look shows for the first time, since it was received");
+    describe_histogram!(
+        CLOSE_DELAY,
+        "From when a window was due (its end and the allowed lateness) to the commit of its rows"
+    );
     describe_gauge!(WATERMARK, "Up to when the rollup's events are taken for complete, since 1970");
     describe_gauge!(OPEN, "Windows of the rollup that are open");
     describe_gauge!(GROUPS, "Groups in the rollup's open windows");
@@ -89,8 +102,9 @@ pub(crate) fn open(rollup: &str, fold: &Fold, watermark_us: i64) {
     gauge!(BYTES, "rollup" => label()).set(fold.bytes() as f64);
 }
 
-/// Windows of a rollup were committed.
-pub(crate) fn closed(rollup: &str, windows: &[WindowRows]) {
+/// Windows of a rollup were committed, each so long after it was due.
+pub(crate) fn closed(rollup: &str, windows: &[WindowRows], delays: impl Iterator<Item = Micros>) {
+    delays.for_each(|delay| histogram!(CLOSE_DELAY).record(seconds(delay)));
     let label = || rollup.to_owned();
     let sum = |of: fn(&WindowRows) -> u64| windows.iter().map(of).sum::<u64>();
     counter!(CLOSED, "rollup" => label()).increment(windows.len() as u64);
@@ -99,9 +113,28 @@ pub(crate) fn closed(rollup: &str, windows: &[WindowRows]) {
     counter!(FAILED, "rollup" => label()).increment(sum(|window| window.failed));
 }
 
-/// How far a partition's end is away.
+fn seconds(us: Micros) -> f64 {
+    us.max(0) as f64 / 1e6
+}
+
+/// How far a partition's end is away, which was reached or has just moved on.
 pub(crate) fn lag(partition: u32, records: u64) {
     gauge!(LAG, "partition" => partition.to_string()).set(records as f64);
+    if records == 0 {
+        lag_seconds(partition, 0);
+    }
+}
+
+/// How old the newest record is that was read of a partition that has more.
+pub(crate) fn lag_seconds(partition: u32, age: Micros) {
+    gauge!(LAG_SECONDS, "partition" => partition.to_string()).set(seconds(age));
+}
+
+/// A rollup is shown, with events of which the oldest is this old; `None`: no new ones.
+pub(crate) fn shown(age: Option<Micros>) {
+    if let Some(age) = age {
+        histogram!(SHOWN).record(seconds(age));
+    }
 }
 
 /// A dedup window is short.

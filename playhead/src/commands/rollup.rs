@@ -1,9 +1,17 @@
-//! `playhead rollup check | explain`
+//! `playhead rollup check | explain | backfill`
 use super::{Context, Error, Outcome};
-use crate::cli::RollupAction;
+use crate::cli::{self, RollupAction};
+use crate::clock::SystemClock;
 use crate::terminal;
+use chrono::{DateTime, SecondsFormat};
+use event::clock::Clock;
+use processor::backfill::{Asked, Backfill, waiting};
 use processor::rollup::{Definition, Plan, Refused};
 use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How often a backfill that is waited for is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs one of them.
 pub async fn run(context: &Context, action: RollupAction) -> Result<Outcome, Error> {
@@ -11,6 +19,7 @@ pub async fn run(context: &Context, action: RollupAction) -> Result<Outcome, Err
     match action {
         RollupAction::Check => check(&rollups, context.common.json).await,
         RollupAction::Explain { name } => explain(&rollups, name.as_deref(), context.common.json).await,
+        RollupAction::Backfill(options) => backfill(context, &rollups, &options).await,
     }
 }
 
@@ -43,11 +52,10 @@ async fn check(rollups: &[Definition], as_json: bool) -> Result<Outcome, Error> 
 }
 
 async fn explain(rollups: &[Definition], name: Option<&str>, as_json: bool) -> Result<Outcome, Error> {
-    let chosen: Vec<&Definition> = rollups.iter().filter(|of| name.is_none_or(|name| of.name == name)).collect();
-    if let (Some(name), true) = (name, chosen.is_empty()) {
-        let names: Vec<&str> = rollups.iter().map(|of| of.name.as_str()).collect();
-        return Err(format!("no rollup is named {name}; there are: {}", names.join(", ")).into());
-    }
+    let chosen: Vec<&Definition> = match name {
+        Some(name) => vec![named(rollups, name)?],
+        None => rollups.iter().collect(),
+    };
     let mut shown = Vec::new();
     for definition in chosen {
         let plan = Plan::new(definition).await;
@@ -61,6 +69,60 @@ async fn explain(rollups: &[Definition], name: Option<&str>, as_json: bool) -> R
         terminal::say_json(&json!({ "rollups": shown }));
     }
     Ok(Outcome::Right)
+}
+
+async fn backfill(context: &Context, rollups: &[Definition], options: &cli::Backfill) -> Result<Outcome, Error> {
+    terminal::init_logging("warn");
+    let storage = context.look()?;
+    let lake = storage.lake.rollups();
+    let definition = named(rollups, &options.name)?;
+    let asked = Asked { since_us: options.since, until_us: options.until };
+    let planned = Backfill::plan(&lake, definition, asked).await?;
+    let windows = planned.count();
+    if !options.dry_run {
+        planned.mark(&lake, SystemClock.now()).await?;
+    }
+    let time =
+        |us: i64| DateTime::from_timestamp_micros(us).map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true));
+    let (first, last) = (time(planned.starts.start), time(planned.starts.end));
+    if options.wait {
+        if storage.log.owned().is_some_and(|data| data.announced().is_none()) {
+            terminal::note("no node runs here: they are computed when one does (playhead up)");
+        }
+        let bar = terminal::progress(windows.unsigned_abs(), "backfill");
+        loop {
+            let left = waiting(&lake, &options.name).await? as u64;
+            bar.set_position(windows.unsigned_abs().saturating_sub(left));
+            if left == 0 {
+                break;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        bar.finish_and_clear();
+    }
+    if context.common.json {
+        let marked = !options.dry_run;
+        terminal::say_json(&json!({ "windows": windows, "first": first, "before": last, "marked": marked }));
+    } else {
+        let what = match (options.dry_run, options.wait) {
+            (true, _) => "would be computed from events, where they are not there yet",
+            (_, true) => "are computed",
+            _ => "are marked; whoever keeps the rollup computes them from events (table late_windows: those that wait)",
+        };
+        let until = last.unwrap_or_default();
+        terminal::say(format_args!(
+            "{windows} windows that begin from {} to before {until} {what}",
+            first.unwrap_or_default()
+        ));
+    }
+    Ok(Outcome::Right)
+}
+
+fn named<'a>(rollups: &'a [Definition], name: &str) -> Result<&'a Definition, Error> {
+    rollups.iter().find(|of| of.name == name).ok_or_else(|| {
+        let names: Vec<&str> = rollups.iter().map(|of| of.name.as_str()).collect();
+        format!("no rollup is named {name}; there are: {}", names.join(", ")).into()
+    })
 }
 
 fn in_json(definition: &Definition, plan: &Plan) -> Value {
@@ -78,7 +140,7 @@ fn in_json(definition: &Definition, plan: &Plan) -> Value {
 }
 
 fn in_words(definition: &Definition, plan: &Plan) -> String {
-    let length = |us: i64| humantime::format_duration(std::time::Duration::from_micros(us.unsigned_abs()));
+    let length = |us: i64| humantime::format_duration(Duration::from_micros(us.unsigned_abs()));
     let (size, slide) = (plan.windows.length_us(), plan.windows.slide_us());
     let windows = match size == slide {
         true => format!("windows of {}", length(size)),

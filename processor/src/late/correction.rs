@@ -19,6 +19,9 @@ use std::time::Duration;
 /// revision holds all its groups, and a fleet that comes back from a tunnel brings late events for minutes.
 const WAIT: Duration = Duration::from_secs(10);
 
+/// Windows whose newest revision is looked for at once.
+const LOOKED_AT_ONCE: usize = 10 * CORRECTED_AT_ONCE;
+
 /// A rollup that is corrected.
 pub(crate) struct Corrected {
     name: String,
@@ -153,19 +156,25 @@ impl Corrected {
         let Some(watermark_us) = standing.watermark_us else { return Ok(due) };
         due.fence = self.table.corrections().await?;
         let can_be = |(_, mark): &(&i64, &Mark)| mark.end_us <= watermark_us && covers(reached, &mark.positions);
-        let marks: BTreeMap<i64, &Mark> = marks.iter().filter(can_be).map(|(start, mark)| (*start, mark)).collect();
-        let starts: BTreeSet<i64> = marks.keys().copied().collect();
-        let mut latest = self.table.latest(&ranges(self.plan.windows, starts.iter()), &starts).await?;
-        for (start, mark) in marks {
-            match latest.remove(&start) {
-                Some(held) if covers(&held.positions, &mark.positions) => {
-                    drop(due.covered.insert(start, held.positions))
+        let marks: Vec<(i64, &Mark)> = marks.iter().filter(can_be).map(|(start, mark)| (*start, mark)).collect();
+        // In parts: of a backfill many more wait than are computed at once.
+        for marks in marks.chunks(LOOKED_AT_ONCE) {
+            let starts: BTreeSet<i64> = marks.iter().map(|(start, _)| *start).collect();
+            let mut latest = self.table.latest(&ranges(self.plan.windows, starts.iter()), &starts).await?;
+            for (start, mark) in marks {
+                match latest.remove(start) {
+                    Some(held) if covers(&held.positions, &mark.positions) => {
+                        drop(due.covered.insert(*start, held.positions))
+                    }
+                    // What it was computed of must be in `events` too: else the later revision would know less.
+                    Some(held) if !covers(reached, &held.positions) => {}
+                    Some(held) if now_us < held.closed_at.saturating_add(wait_us(held.revision)) => {}
+                    _ if due.windows.len() == self.at_once => due.more = true,
+                    held => drop(due.windows.insert(*start, held)),
                 }
-                // What it was computed of must be in `events` too: else the later revision would know less.
-                Some(held) if !covers(reached, &held.positions) => {}
-                Some(held) if now_us < held.closed_at.saturating_add(wait_us(held.revision)) => {}
-                _ if due.windows.len() == self.at_once => due.more = true,
-                held => drop(due.windows.insert(start, held)),
+            }
+            if due.more {
+                break;
             }
         }
         Ok(due)

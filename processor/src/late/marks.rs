@@ -73,6 +73,11 @@ impl LateWindows {
         }
     }
 
+    /// The table of whichever log; `None`: no processor has begun.
+    pub(crate) async fn existing(at: &Location) -> Result<Option<LateWindows>, LakeError> {
+        Ok(Table::open(at).await?.map(|table| LateWindows { table }))
+    }
+
     /// All marks.
     pub(crate) async fn read(&mut self) -> Result<Marks, LakeError> {
         self.table.reload().await?;

@@ -9,6 +9,7 @@
 //! be made twice and never harms: the correction looks at the window's newest revision, and a mark whose positions that
 //! one covers is only cleared. So neither table needs a fence for marks, and a kill between any two steps is healed by
 //! the next pass.
+pub mod backfill;
 mod correction;
 mod marks;
 mod recompute;

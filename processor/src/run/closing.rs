@@ -54,6 +54,9 @@ impl Processor {
     async fn look_at_ends(&mut self, now: Moment) -> Result<(), ReadError> {
         let ended: Vec<(u32, u64)> =
             self.partitions.iter().filter_map(|(number, read)| Some((*number, read.ended_at?))).collect();
+        for (number, read) in self.partitions.iter().filter(|(_, read)| read.ended_at.is_none()) {
+            telemetry::lag_seconds(*number, now.wall_us - read.received);
+        }
         for (number, ended_at) in ended {
             let end = self.reader.bounds(number).await?.end;
             telemetry::lag(number, end.saturating_sub(ended_at));
@@ -115,7 +118,9 @@ impl Processor {
             let rollup = &mut self.rollups[index];
             rollup.kept.settle(watermark_us, &positions);
             rollup.committed_at = Instant::now();
-            telemetry::closed(&rollup.name, &closed);
+            let due =
+                closed.iter().map(|window| window.end_us.saturating_add(rollup.allowed_lateness.as_micros() as i64));
+            telemetry::closed(&rollup.name, &closed, due.map(|due| self.clock.now() - due));
             rollup.remember(closed);
         }
         Ok(outcome)

@@ -62,6 +62,7 @@ impl Processor {
                         committed_at: Instant::now(),
                         recent: VecDeque::new(),
                         has_changed: true,
+                        unshown: None,
                     });
                 }
                 let late_windows = LateWindows::open(&lake.late_windows, log.as_ref()).await?;

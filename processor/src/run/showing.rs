@@ -4,12 +4,14 @@ use crate::Error;
 use crate::fold::WindowRows;
 use crate::limits::{RECENT_ROWS_MAX, RECENT_WINDOWS};
 use crate::live::{Shown, Window};
+use crate::telemetry;
 
 impl Processor {
     /// Shows the rollups that somebody looks at.
     pub(super) fn show(&mut self) -> Result<(), Error> {
         let at = self.clock.now();
         for (index, rollup) in self.rollups.iter_mut().enumerate() {
+            let unshown = rollup.unshown.take();
             if !self.live.is_wanted(index, rollup.has_changed) {
                 continue;
             }
@@ -19,6 +21,7 @@ impl Processor {
             windows.extend(rollup.kept.look()?.into_iter().map(|rows| Window { rows, is_open: true }));
             let watermark_us = Some(rollup.kept.watermark_us()).filter(|watermark| *watermark > i64::MIN);
             self.live.show(index, Shown { at, watermark_us, windows });
+            telemetry::shown(unshown.map(|received| self.clock.now() - received));
         }
         Ok(())
     }

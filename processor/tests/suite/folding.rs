@@ -10,7 +10,7 @@ use datafusion::logical_expr::AggregateUDF;
 use datafusion::prelude::SessionContext;
 use processor::fold::{Bounds, Fold, WindowRows};
 use processor::functions;
-use processor::rollup::{Definition, Events, Plan};
+use processor::rollup::{Definition, Events, Merge, Plan, state_of};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
@@ -109,6 +109,26 @@ fn lines(batch: &RecordBatch) -> Vec<String> {
     lines
 }
 
+/// Each state says what the column beside it says.
+async fn assert_states(plan: &Plan, rows: &RecordBatch) {
+    let context = SessionContext::new();
+    functions::merging().into_iter().for_each(|function: AggregateUDF| context.register_udaf(function));
+    context.register_batch("rows", rows.clone()).unwrap();
+    for (column, merge) in plan.merges().unwrap_or_default() {
+        let again = match merge {
+            Merge::Distinct => format!("approx_distinct_merge({})", state_of(column)),
+            Merge::Percentile(share) => format!("approx_percentile_merge({}, {share})", state_of(column)),
+            _ => continue,
+        };
+        let sql = format!(
+            "select told from (select max({column}) as told, {again} as again from \
+             (select *, row_number() over () as row from rows) group by row) where told is distinct from again"
+        );
+        let wrong = context.sql(&sql).await.unwrap().count().await.unwrap();
+        assert_eq!(wrong, 0, "{column}");
+    }
+}
+
 /// Folds the events in batches of some rows, and compares each window.
 async fn assert_equal(sql: &str, slide_s: u64, all: &[Value], rows_of_batch: usize) {
     let whole = batch(all);
@@ -122,6 +142,10 @@ async fn assert_equal(sql: &str, slide_s: u64, all: &[Value], rows_of_batch: usi
     }
     let looked: Vec<Vec<String>> = fold.look().unwrap().iter().map(|window| lines(&window.rows)).collect();
     let closed = fold.close(i64::MAX).unwrap();
+    for window in &closed {
+        assert_states(&plan, &window.rows).await;
+    }
+    let closed: Vec<WindowRows> = closed.into_iter().map(|window| window.without_states(&plan)).collect();
     assert_eq!(closed.iter().map(|window| lines(&window.rows)).collect::<Vec<_>>(), looked);
     assert!(closed.len() > 2, "{sql}: {} windows prove little", closed.len());
     for WindowRows { start_us, end_us, rows, .. } in &closed {

@@ -155,7 +155,7 @@ impl Harness {
         Running { task, shutdown, answers }
     }
 
-    fn lake(&self) -> Lake {
+    pub fn lake(&self) -> Lake {
         let at = |name: &str| Location::Local(self.dir.path().join("lake").join(name));
         Lake { rollups: at("rollups"), late_windows: at("late_windows"), events: at("events") }
     }

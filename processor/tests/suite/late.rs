@@ -11,22 +11,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use uuid::Uuid;
 
-const BY_DEVICE: &str = "select device_type, count(*) as n from events group by device_type";
+pub const BY_DEVICE: &str = "select device_type, count(*) as n from events group by device_type";
 
-fn event(id: u128, seconds: i64, device: &str) -> Value {
+pub fn event(id: u128, seconds: i64, device: &str) -> Value {
     json!({"event_id": Uuid::from_u128(id), "event_type": "heartbeat", "event_time": (NOON + seconds * SECOND) / 1_000,
            "session_id": "s", "device_type": device})
 }
 
 /// One revision of one window: its groups, and of what it was computed.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Revision {
-    groups: BTreeMap<String, i64>,
-    positions: BTreeMap<u32, u64>,
+pub struct Revision {
+    pub groups: BTreeMap<String, i64>,
+    pub positions: BTreeMap<u32, u64>,
 }
 
 /// By start of the window (seconds after noon) and number.
-async fn revisions(harness: &Harness, name: &str) -> BTreeMap<(i64, i32), Revision> {
+pub async fn revisions(harness: &Harness, name: &str) -> BTreeMap<(i64, i32), Revision> {
     let mut revisions = BTreeMap::<(i64, i32), Revision>::new();
     for batch in harness.rows(name).await {
         let column = |name: &str| batch.column_by_name(name).unwrap();
@@ -48,15 +48,15 @@ async fn revisions(harness: &Harness, name: &str) -> BTreeMap<(i64, i32), Revisi
 }
 
 /// What a reader takes: of each window the highest revision.
-async fn newest(harness: &Harness, name: &str) -> BTreeMap<i64, BTreeMap<String, i64>> {
+pub async fn newest(harness: &Harness, name: &str) -> BTreeMap<i64, BTreeMap<String, i64>> {
     revisions(harness, name).await.into_iter().map(|((start, _), revision)| (start, revision.groups)).collect()
 }
 
-fn groups(of: &[(&str, i64)]) -> BTreeMap<String, i64> {
+pub fn groups(of: &[(&str, i64)]) -> BTreeMap<String, i64> {
     of.iter().map(|(device, n)| ((*device).to_owned(), *n)).collect()
 }
 
-async fn becomes(harness: &Harness, name: &str, wanted: &BTreeMap<i64, BTreeMap<String, i64>>) {
+pub async fn becomes(harness: &Harness, name: &str, wanted: &BTreeMap<i64, BTreeMap<String, i64>>) {
     let all_there = async || {
         let newest = newest(harness, name).await;
         wanted.iter().all(|(start, groups)| newest.get(start) == Some(groups))
