@@ -150,7 +150,7 @@ fn folding(criterion: &mut Criterion) {
     let plans: Vec<Arc<Plan>> =
         definitions.iter().map(|of| Arc::new(runtime.block_on(Plan::new(of)).unwrap())).collect();
     let mut folds: Vec<Fold> =
-        plans.iter().map(|plan| Fold::new(plan.clone(), Bounds { groups_max: 100_000 })).collect();
+        plans.iter().map(|plan| Fold::new(plan.clone(), Bounds { groups_max: 100_000, ..Bounds::default() })).collect();
     group.bench_function("decode, dedup, fold", |bench| {
         bench.iter(|| {
             let events = read(&mut Window::new(250_000));

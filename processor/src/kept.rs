@@ -11,7 +11,7 @@ use crate::recovery::{Committed, Event};
 use crate::rollup::{Events, Plan};
 use crate::watermark::{Moment, Watermark};
 use datafusion::common::Result;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +54,8 @@ pub(crate) struct Counted {
     pub(crate) late: u64,
     /// Values that are null since their expression failed.
     pub(crate) failed: u64,
+    /// Events of windows that are not kept open, since too many are.
+    pub(crate) beyond: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +86,10 @@ pub(crate) struct Kept {
     first: BTreeMap<i64, BTreeMap<u32, First>>,
     /// How many events of closed windows are not marked yet, by window start (µs).
     late: BTreeMap<i64, u64>,
+    windows_max: usize,
+    /// Starts (µs) of windows that are not kept open, since too many were: all of their events are marked, and the
+    /// correction makes their first revision.
+    beyond: BTreeSet<i64>,
 }
 
 impl Kept {
@@ -97,7 +103,15 @@ impl Kept {
             partitions: BTreeMap::new(),
             first: BTreeMap::new(),
             late: BTreeMap::new(),
+            windows_max: bounds.windows_max,
+            beyond: BTreeSet::new(),
         }
+    }
+
+    /// These windows (by start, µs) are marked: those that are not closed yet were not kept open by who marked them.
+    pub(crate) fn marked_before(&mut self, starts: impl Iterator<Item = i64>) {
+        let (windows, closed_to_us) = (self.plan.windows, self.closed_to_us);
+        self.beyond = starts.filter(|start| windows.end(*start) > closed_to_us).collect();
     }
 
     /// A partition is read from its S on.
@@ -122,12 +136,19 @@ impl Kept {
         }
         let committed = Committed { watermark_us: self.closed_to_us, position: read.committed.next };
         let evaluated = self.plan.evaluate(events)?;
-        let mut counted = Counted { late: 0, failed: evaluated.failed };
-        let (windows, first, late) = (self.plan.windows, &mut self.first, &mut self.late);
+        let mut counted = Counted { failed: evaluated.failed, ..Counted::default() };
+        let (windows, windows_max) = (self.plan.windows, self.windows_max);
+        let (first, late, beyond) = (&mut self.first, &mut self.late, &mut self.beyond);
         self.fold.fold(&evaluated, |start, rows| match committed.decide(offset, windows.end(start)) {
             Event::Counted => false,
             Event::Late => {
                 counted.late += rows as u64;
+                *late.entry(start).or_default() += rows as u64;
+                false
+            }
+            Event::Open if beyond.contains(&start) || first.len() >= windows_max && !first.contains_key(&start) => {
+                beyond.insert(start);
+                counted.beyond += rows as u64;
                 *late.entry(start).or_default() += rows as u64;
                 false
             }
@@ -178,6 +199,7 @@ impl Kept {
         let closed = self.fold.close(watermark_us)?;
         let windows = self.plan.windows;
         self.first.retain(|start, _| windows.end(*start) > watermark_us);
+        self.beyond.retain(|start| windows.end(*start) > watermark_us);
         Ok(closed)
     }
 
@@ -240,6 +262,11 @@ impl Kept {
         self.closed_to_us
     }
 
+    /// Puts groups of the largest window together; false: no window has two.
+    pub(crate) fn shrink(&mut self) -> Result<bool> {
+        self.fold.shrink()
+    }
+
     /// The open windows.
     pub(crate) fn fold(&self) -> &Fold {
         &self.fold
@@ -256,7 +283,7 @@ mod tests {
     #[tokio::test]
     async fn a_position_never_goes_back_while_what_was_counted_is_read_again() {
         let plan = Arc::new(Plan::new(&Definition::defaults()[0]).await.unwrap());
-        let mut kept = Kept::new(plan, Bounds { groups_max: 10 }, Duration::ZERO, 7);
+        let mut kept = Kept::new(plan, Bounds::default(), Duration::ZERO, 7);
         let slow = Position { next: 50, safe: 20, dedup: 10, fingerprint: 5 };
         kept.assign(0, slow);
         kept.assign(1, Position { next: 3, safe: 3, dedup: 1, fingerprint: 6 });

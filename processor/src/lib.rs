@@ -61,8 +61,10 @@ use tokio_util::sync::CancellationToken;
 pub struct Config {
     /// The rollups; each has its own table.
     pub rollups: Vec<Definition>,
-    /// Groups of a window at most; of more the smallest are put together as `(other)`.
-    pub groups_max: usize,
+    /// What a rollup may hold.
+    pub bounds: fold::Bounds,
+    /// Memory of the open windows of all rollups, bytes; of more the smallest groups of the largest window are put together.
+    pub open_bytes_max: usize,
 }
 
 /// Where the tables are.

@@ -39,5 +39,20 @@ pub const RECENT_WINDOWS: usize = 10;
 /// Rows of those windows: of more, the older are not shown.
 pub const RECENT_ROWS_MAX: usize = 100_000;
 
+/// Groups of a window, unless it is configured: titles times devices of a large service. One takes some 100 bytes, and up
+/// to 4 KiB for each sketch with many values.
+pub const GROUPS_MAX: usize = 100_000;
+
+/// Open windows of a rollup, unless it is configured: windows of a second, an hour of lateness, and clocks that are an hour
+/// ahead are 7,200.
+pub const OPEN_WINDOWS_MAX: usize = 10_000;
+
+/// Memory of the open windows of all rollups, bytes, unless it is configured: four rollups of two windows, of 100,000 groups of
+/// 600 bytes.
+pub const OPEN_BYTES_MAX: usize = 512 << 20;
+
+/// Records after which that memory is looked at: a record is 2,000 events at most of a kilobyte of groups each, so 32 MB.
+pub const RECORDS_A_LOOK: u32 = 16;
+
 /// Keys and aggregates of a rollup, together.
 pub const COLUMNS_MAX: usize = 64;

@@ -4,6 +4,7 @@
 use crate::fold::{Bounds, WindowRows};
 use crate::kept::{Kept, Place};
 use crate::late::LateWindows;
+use crate::limits::RECORDS_A_LOOK;
 use crate::live::Live;
 use crate::reading::{Sifted, sift};
 use crate::rollup::{Events, Plan};
@@ -98,6 +99,8 @@ struct Processor {
     dedup_rows: usize,
     bounds: TimeBounds,
     groups: Bounds,
+    open_bytes_max: usize,
+    records_since_look: u32,
     clock: Arc<dyn Clock>,
     began: Instant,
     timing: Timing,
@@ -319,7 +322,26 @@ impl Processor {
             rollup.unshown = rollup.unshown.or(times.map(|times| times.received));
             telemetry::counted(&rollup.name, counted);
         }
+        self.records_since_look += 1;
+        if self.records_since_look >= RECORDS_A_LOOK {
+            self.records_since_look = 0;
+            self.bound_memory()?;
+        }
         Ok(())
+    }
+
+    /// Puts groups together until open windows fit into the memory that they may take.
+    fn bound_memory(&mut self) -> Result<(), Error> {
+        loop {
+            let bytes = self.rollups.iter().map(|rollup| rollup.kept.fold().bytes());
+            let (sum, largest) = bytes
+                .enumerate()
+                .fold((0, (0, 0)), |(sum, largest), (index, bytes)| (sum + bytes, largest.max((bytes, index))));
+            // Windows of one group each are as small as they get.
+            if sum <= self.open_bytes_max || !self.rollups[largest.1].kept.shrink()? {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 const EVENTS: &str = "playhead_processor_events_total";
 const DUPLICATES: &str = "playhead_processor_duplicates_total";
 const LATE: &str = "playhead_processor_late_events_total";
+const BEYOND: &str = "playhead_processor_beyond_events_total";
 const FAILED: &str = "playhead_processor_failed_values_total";
 const OTHER: &str = "playhead_processor_groups_as_other_total";
 const CLOSED: &str = "playhead_processor_windows_closed_total";
@@ -29,7 +30,7 @@ const BYTES: &str = "playhead_processor_open_bytes";
 /// Says what each metric is, and begins the counters at 0: one that appears with its first value has not grown to Prometheus.
 pub(crate) fn describe(rollups: &[Definition]) {
     for rollup in rollups {
-        for name in [LATE, FAILED, OTHER, CLOSED, ROWS, CORRECTED] {
+        for name in [LATE, BEYOND, FAILED, OTHER, CLOSED, ROWS, CORRECTED] {
             counter!(name, "rollup" => rollup.name.clone()).increment(0);
         }
     }
@@ -42,6 +43,10 @@ pub(crate) fn describe(rollups: &[Definition]) {
         "Events passed over because their id was among the previous rows of the dedup window"
     );
     describe_counter!(LATE, "Events of windows that had been closed before they came, once a window");
+    describe_counter!(
+        BEYOND,
+        "Events of windows that were not kept open because too many were: counted when their window is corrected"
+    );
     describe_gauge!(
         LATE_WINDOWS,
         "Closed windows of the rollup that late events came for and that wait for a correction"
@@ -81,8 +86,11 @@ pub(crate) fn read(events: usize, duplicates: u64) {
 
 /// A rollup took a record.
 pub(crate) fn counted(rollup: &str, counted: Counted) {
-    let Counted { late, failed } = counted;
-    // Nearly always neither: a label is a string that is made.
+    let Counted { late, failed, beyond } = counted;
+    // Nearly always none: a label is a string that is made.
+    if beyond > 0 {
+        counter!(BEYOND, "rollup" => rollup.to_owned()).increment(beyond);
+    }
     if late > 0 {
         counter!(LATE, "rollup" => rollup.to_owned()).increment(late);
     }

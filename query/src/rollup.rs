@@ -57,9 +57,7 @@ pub(crate) async fn merged(
         let start_us = cast(col("window_start"), arrow_schema::DataType::Int64);
         windows = windows.filter((start_us % lit(plan.windows.length_us())).eq(lit(0_i64)))?;
     }
-    let plan = windows
-        .aggregate(merging.keys, merging.measures)?
-        .project(merging.columns.iter().map(|column| ident(column)))?
-        .build()?;
+    let plan =
+        windows.aggregate(merging.keys, merging.measures)?.project(merging.columns.iter().map(ident))?.build()?;
     Ok(Arc::new(ViewTable::new(plan, None)))
 }

@@ -87,7 +87,7 @@ const CENTURY_S: u128 = 100 * 366 * 86_400;
 /// Numbers, each with its least and most. A flush is held in memory: 4 GiB are more than one file should have.
 fn numbers(config: &Config, wrong: &mut Vec<String>) {
     let (events, kafka, sink) = (&config.events, &config.kafka, &config.sink);
-    let bounds: [(&str, u128, RangeInclusive<u128>); 12] = [
+    let bounds: [(&str, u128, RangeInclusive<u128>); 14] = [
         ("events.past_max_s", events.past_max_s.into(), 1..=CENTURY_S),
         ("events.future_max_s", events.future_max_s.into(), 1..=CENTURY_S),
         ("dedup.rows", config.dedup.rows as u128, 1..=DEDUP_ROWS_MAX),
@@ -97,6 +97,8 @@ fn numbers(config: &Config, wrong: &mut Vec<String>) {
         ("log.disk_bytes_max", config.log.disk_bytes_max.into(), LOG_BYTES_MIN..=u128::from(u64::MAX)),
         ("log.retention_ms", config.log.retention_ms.into(), 1..=u128::from(u64::MAX)),
         ("processor.groups_max", config.processor.groups_max as u128, 2..=10_000_000),
+        ("processor.open_bytes_max", config.processor.open_bytes_max as u128, 1 << 20..=1 << 40),
+        ("processor.open_windows_max", config.processor.open_windows_max as u128, 120..=1_000_000),
         ("sink.flush_rows", sink.flush_rows as u128, 1..=50_000_000),
         ("sink.flush_bytes", sink.flush_bytes as u128, 1..=4 << 30),
         ("sink.flush_age_ms", sink.flush_age_ms.into(), 1..=HOUR_MS),

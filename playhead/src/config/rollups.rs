@@ -1,5 +1,7 @@
 //! `[processor]` and `[live]`, and which rollups there are.
 use super::Config;
+use processor::fold::Bounds;
+use processor::limits::{GROUPS_MAX, OPEN_BYTES_MAX, OPEN_WINDOWS_MAX};
 use processor::rollup::Definition;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -9,7 +11,8 @@ impl Config {
     pub fn rollups(&self) -> processor::Config {
         let defaults = if self.rollup_defaults { Definition::defaults() } else { Vec::new() };
         let rollups = defaults.into_iter().chain(self.rollup.iter().cloned()).collect();
-        processor::Config { rollups, groups_max: self.processor.groups_max }
+        let bounds = Bounds { groups_max: self.processor.groups_max, windows_max: self.processor.open_windows_max };
+        processor::Config { rollups, bounds, open_bytes_max: self.processor.open_bytes_max }
     }
 }
 
@@ -19,11 +22,15 @@ impl Config {
 pub struct Processor {
     /// Groups of a window at most; of more, the smallest are put together as `(other)`.
     pub groups_max: usize,
+    /// Open windows of a rollup at most; events of more are counted when their window is corrected.
+    pub open_windows_max: usize,
+    /// Memory of all open windows, bytes; of more, the smallest groups of the largest window are put together.
+    pub open_bytes_max: usize,
 }
 
 impl Default for Processor {
     fn default() -> Self {
-        Processor { groups_max: 100_000 }
+        Processor { groups_max: GROUPS_MAX, open_windows_max: OPEN_WINDOWS_MAX, open_bytes_max: OPEN_BYTES_MAX }
     }
 }
 

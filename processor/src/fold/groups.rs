@@ -114,7 +114,7 @@ impl Groups {
         for (at, accumulator) in self.accumulators.iter_mut().enumerate() {
             accumulator.update_batch(&rows.arguments[at], &self.numbers, rows.filters[at].as_ref(), groups)?;
         }
-        if groups > self.bounds.groups_max { self.group_as_other() } else { Ok(()) }
+        if groups > self.bounds.groups_max { self.group_as_other(self.bounds.groups_max / KEPT_PART) } else { Ok(()) }
     }
 
     /// The rows that the SQL makes of the groups, which stay; how many values are null since their expression failed.
@@ -166,10 +166,15 @@ impl Groups {
         self.other = self.other.map(|other| self.numbers[other]);
     }
 
-    /// Puts the smallest groups together: those with the fewest events, until half of what is allowed is left.
-    fn group_as_other(&mut self) -> Result<()> {
+    /// Puts the smaller half of the groups together.
+    pub(super) fn shrink(&mut self) -> Result<()> {
+        self.group_as_other(self.events.len() / KEPT_PART)
+    }
+
+    /// Puts the smallest groups together: those with the fewest events, until so many are left beside `(other)`.
+    fn group_as_other(&mut self, keep: usize) -> Result<()> {
         let groups = self.events.len();
-        let keep = (self.bounds.groups_max / KEPT_PART).max(1);
+        let keep = keep.max(1);
         let mut by_size: Vec<u32> = (0..groups as u32).collect();
         // Of equal ones the older stay, so that the outcome depends on the events alone.
         by_size.sort_by_key(|group| (std::cmp::Reverse(self.events[*group as usize]), *group));

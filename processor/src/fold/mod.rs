@@ -4,6 +4,7 @@
 //! not grow with what is held. They give their states away when asked; who looks merges these into new ones.
 mod groups;
 
+use crate::limits::{GROUPS_MAX, OPEN_WINDOWS_MAX};
 use crate::rollup::{Evaluated, Plan};
 use arrow_array::{RecordBatch, UInt32Array};
 use datafusion::common::Result;
@@ -16,6 +17,14 @@ use std::sync::Arc;
 pub struct Bounds {
     /// Groups of a window; of more the smallest are put together as `(other)`.
     pub groups_max: usize,
+    /// Open windows of a rollup; events of more are marked as late ones are, and counted when the window is corrected.
+    pub windows_max: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds { groups_max: GROUPS_MAX, windows_max: OPEN_WINDOWS_MAX }
+    }
 }
 
 /// Rows of one window.
@@ -111,6 +120,12 @@ impl Fold {
     pub fn look(&mut self) -> Result<Vec<WindowRows>> {
         let windows = self.plan.windows;
         self.open.iter_mut().map(|(start, groups)| look(groups, *start, windows.end(*start))).collect()
+    }
+
+    /// Puts groups of the largest window together, until half of them are left; false: no window has two.
+    pub fn shrink(&mut self) -> Result<bool> {
+        let largest = self.open.values_mut().filter(|groups| groups.len() > 1).max_by_key(|groups| groups.bytes());
+        largest.map_or(Ok(false), |groups| groups.shrink().map(|()| true))
     }
 
     /// How many windows are open.

@@ -1,6 +1,5 @@
 //! Opening: definitions are planned, tables opened or made, the log's reader begun.
 use super::{Processor, READER, Rollup, passing};
-use crate::fold::Bounds;
 use crate::kept::Kept;
 use crate::late::{Corrected, Corrector, LateWindows};
 use crate::rollup::{Definition, Plan};
@@ -38,7 +37,7 @@ impl Processor {
     ) -> Result<Option<(Processor, Corrector)>, Error> {
         let Parts { log, lake, dedup_rows, bounds, clock, live, report } = parts;
         let plans = plans(&config).await?;
-        let groups = Bounds { groups_max: config.groups_max };
+        let (groups, open_bytes_max) = (config.bounds, config.open_bytes_max);
         // Windows are of all partitions: where readers of one name share them, it has no name.
         let name = (!log.is_shared()).then_some(READER);
         loop {
@@ -97,6 +96,8 @@ impl Processor {
                         dedup_rows,
                         bounds,
                         groups,
+                        open_bytes_max,
+                        records_since_look: 0,
                         clock,
                         began,
                         timing,

@@ -25,6 +25,7 @@ impl Processor {
         for partition in &numbers {
             log.insert(*partition, self.reader.bounds(*partition).await?);
         }
+        let marks = self.late_windows.read().await?;
         let (now_us, mut from) = (self.clock.now(), BTreeMap::new());
         for index in 0..self.rollups.len() {
             let rollup = &mut self.rollups[index];
@@ -32,6 +33,8 @@ impl Processor {
             let latest_start = rollup.plan.windows.latest_start(now_us);
             let beginning = Beginning::of(&standing, &log, rollup.plan.windows.end(latest_start));
             rollup.begin_anew(self.groups, beginning.watermark_us);
+            let of_rollup = marks.keys().filter(|(of, _)| *of == rollup.name).map(|(_, start)| *start);
+            rollup.kept.marked_before(of_rollup);
             rollup.committed_at = Instant::now();
             let name = rollup.name.clone();
             for (partition, held) in &log {

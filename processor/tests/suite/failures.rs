@@ -17,7 +17,7 @@ async fn plan(sql: &str) -> Result<Plan, Refused> {
 /// One window of these values of `custom.n`, in batches of so many; how many values failed as they came.
 async fn folded(sql: &str, values: &[&str], rows_of_batch: usize) -> (WindowRows, u64) {
     let plan = Arc::new(plan(sql).await.unwrap());
-    let mut fold = Fold::new(plan.clone(), Bounds { groups_max: 100 });
+    let mut fold = Fold::new(plan.clone(), Bounds { groups_max: 100, ..Bounds::default() });
     let event = |value: &&str| -> Value {
         json!({"event_type": "heartbeat", "event_time": START_US / 1_000 - 1, "session_id": "s", "n": value})
     };

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-const MANY: Bounds = Bounds { groups_max: 100_000 };
+const MANY: Bounds = Bounds { groups_max: 100_000, windows_max: 1_000 };
 const WINDOW_US: i64 = 60_000_000;
 
 fn definition(sql: &str, slide_s: u64) -> Definition {
@@ -220,7 +220,7 @@ async fn only_windows_that_are_open_take_events() {
 #[tokio::test]
 async fn of_too_many_groups_the_smallest_are_put_together_and_nothing_is_lost() {
     let sql = "select session_id, error_fatal, count(*) as n, sum(bitrate_kbps) as kbps from events group by session_id, error_fatal";
-    let (plan, mut fold) = fold_of(sql, 60, Bounds { groups_max: 40 }).await;
+    let (plan, mut fold) = fold_of(sql, 60, Bounds { groups_max: 40, ..Bounds::default() }).await;
     // One large session among many small ones.
     let mut all = events(6, 2_000, 1);
     all.iter_mut().step_by(4).for_each(|event| event["session_id"] = json!("large"));
@@ -272,7 +272,7 @@ async fn keys_that_are_chosen_so_that_their_hashes_collide_are_counted_as_any_ot
 async fn of_too_many_groups_whose_keys_can_not_be_null_the_others_are_null_where_they_are_no_text() {
     let sql = "select session_id, received_at as t, error_code is not null as failed, count(*) as n from events \
                group by session_id, received_at, error_code is not null";
-    let (plan, mut fold) = fold_of(sql, 60, Bounds { groups_max: 10 }).await;
+    let (plan, mut fold) = fold_of(sql, 60, Bounds { groups_max: 10, ..Bounds::default() }).await;
     fold.fold(&plan.evaluate(&Events::new(batch(&events(7, 300, 1))).unwrap()).unwrap(), |_, _| true).unwrap();
     let rows: Vec<String> = fold.close(i64::MAX).unwrap().iter().flat_map(|window| lines(&window.rows)).collect();
     assert!(rows.iter().any(|row| row.starts_with("| (other) | | | ")), "{rows:?}");

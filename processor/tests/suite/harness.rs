@@ -10,6 +10,8 @@ use lake::location::Location;
 use lake::table::Table;
 use lake::upkeep::Pace;
 use log::{AppendError, Log, ReadError, Reader, Record, Writer, memory};
+use processor::fold::Bounds;
+use processor::limits::OPEN_BYTES_MAX;
 use processor::live::Live;
 use processor::rollup::Definition;
 use processor::{Config, Error, Lake, Parts, Timing};
@@ -100,7 +102,7 @@ impl Harness {
             log: memory::Log::new(TOPIC, partitions, clock.clone()),
             clock,
             live: Live::new(&rollups),
-            config: Config { rollups, groups_max: 1_000 },
+            config: Config { rollups, bounds: Bounds::default(), open_bytes_max: OPEN_BYTES_MAX },
             dedup_rows: 1_000,
             sparse: false,
             pace: Pace::default(),

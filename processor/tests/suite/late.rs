@@ -291,3 +291,58 @@ async fn killed_at_any_moment_while_events_come_late_each_revision_is_true_and_t
         killed_while_events_come_late(seed).await;
     }
 }
+
+#[tokio::test]
+async fn events_of_more_windows_than_are_kept_open_are_counted_when_their_window_is_complete() {
+    let mut harness = Harness::new(1, vec![rollup("devices", BY_DEVICE)]);
+    harness.config.bounds.windows_max = 2;
+    harness.config.rollups[0].allowed_lateness = Duration::from_secs(60);
+    let running = harness.start();
+    harness.at(50);
+    let ahead = [event(1, 1, "tv"), event(2, 11, "tv"), event(3, 21, "tv"), event(4, 31, "tv"), event(5, 3, "web")];
+    harness.produce(0, &ahead).await;
+    eventually("those of the third and fourth window are marked", async || harness.marks().await == 2).await;
+    assert!(revisions(&harness, "devices").await.is_empty(), "nothing is late by 60 s");
+    harness.at(85);
+    harness.produce(0, &[event(6, 85, "tv")]).await;
+    let first = BTreeMap::from([(0, groups(&[("tv", 1), ("web", 1)])), (10, groups(&[("tv", 1)]))]);
+    becomes(&harness, "devices", &first).await;
+    // What has come for the others will not be read again: whoever goes on must not open them with the rest.
+    running.kill().await;
+    let (running, sink) = (harness.start(), harness.start_sink(5));
+    eventually("it has begun", async || running.ready().is_ok()).await;
+    harness.produce(0, &[event(7, 22, "web")]).await;
+    harness.at(100);
+    harness.produce(0, &[event(8, 100, "tv")]).await;
+    let then = BTreeMap::from([(20, groups(&[("tv", 1), ("web", 1)])), (30, groups(&[("tv", 1)]))]);
+    becomes(&harness, "devices", &then).await;
+    assert!(revisions(&harness, "devices").await.keys().all(|(_, revision)| *revision == 1));
+    running.stop().await;
+    sink.stop().await;
+}
+
+#[tokio::test]
+async fn of_more_memory_than_may_be_taken_the_smallest_groups_become_other_and_no_event_is_lost() {
+    let mut harness = Harness::new(1, vec![rollup("devices", BY_DEVICE)]);
+    harness.config.open_bytes_max = 200_000;
+    let running = harness.start();
+    harness.at(5);
+    for record in 0..64_u128 {
+        let device = |of: u128| format!("a device whose name is long enough {record} {of}");
+        let mut events: Vec<Value> = (0..100).map(|of| event(record * 1_000 + of, 1, &device(of))).collect();
+        events.extend((100..200).map(|of| event(record * 1_000 + of, 2, "tv")));
+        harness.produce(0, &events).await;
+    }
+    harness.at(11);
+    harness.produce(0, &[event(1_000_000, 11, "tv")]).await;
+    eventually("the window is closed", async || newest(&harness, "devices").await.contains_key(&0)).await;
+    let window = newest(&harness, "devices").await.remove(&0).unwrap();
+    assert_eq!((window["tv"], window.values().sum::<i64>()), (6_400, 12_800));
+    assert!(
+        window["(other)"] > 1_000 && window.len() < 3_000,
+        "{} groups, {} in (other)",
+        window.len(),
+        window["(other)"]
+    );
+    running.stop().await;
+}
