@@ -18,5 +18,6 @@ mod roles;
 mod rollups;
 mod rounds;
 mod secured;
+mod sql;
 mod steady;
 mod topic_made_anew;

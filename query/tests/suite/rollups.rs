@@ -38,6 +38,7 @@ async fn of_each_window_the_newest_revision_is_shown_whichever_file_it_is_in() {
     assert_eq!(number(&query, "select sum(plays) from revisions.plays").await, 43);
     assert_eq!(number(&query, "select sum(plays) from rollups.plays").await, 32);
     assert_eq!(number(&query, "select count(*) from rollups.plays where device_type = 'web'").await, 0);
+    assert_eq!(number(&query, "select count(*) from rollups.plays where window_start > '2026-01-01'").await, 0);
     assert_eq!(number(&query, "select plays from rollups.plays where window_start = '1970-01-01T00:00:00Z'").await, 20);
 }
 
