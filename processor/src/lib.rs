@@ -40,6 +40,7 @@ mod reading;
 pub mod recovery;
 pub mod rollup;
 mod run;
+pub mod standing;
 mod table;
 mod telemetry;
 pub mod watermark;

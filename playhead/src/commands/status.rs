@@ -2,10 +2,14 @@
 use super::{Context, Error, Outcome};
 use crate::audit::Tables;
 use crate::log_source::LogSource;
+use crate::storage::LakePlace;
 use crate::terminal;
-use lake::table::Table;
+use chrono::{DateTime, SecondsFormat};
+use lake::table::{ActiveFile, Table};
+use processor::standing::{Standing, standings};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 
 /// What is printed.
@@ -28,6 +32,36 @@ struct Status {
     partitions: Vec<Partition>,
     events: Option<TableStatus>,
     dead_letters: Option<TableStatus>,
+    rollups: Vec<RollupStatus>,
+}
+
+/// One rollup that is configured.
+#[derive(Debug, Serialize)]
+struct RollupStatus {
+    name: String,
+    /// Windows that end at or before this are in its table. Null: none yet.
+    closed_to: Option<String>,
+    /// Windows that wait to be computed again.
+    late_windows: usize,
+    table: Option<FilesStatus>,
+}
+
+/// The files of a table.
+#[derive(Debug, Serialize)]
+struct FilesStatus {
+    files: usize,
+    rows: u64,
+    bytes: u64,
+}
+
+impl From<&[ActiveFile]> for FilesStatus {
+    fn from(files: &[ActiveFile]) -> Self {
+        FilesStatus {
+            files: files.len(),
+            rows: files.iter().filter_map(|file| file.rows).sum(),
+            bytes: files.iter().map(|file| file.bytes).sum(),
+        }
+    }
 }
 
 /// The log.
@@ -57,9 +91,8 @@ struct Partition {
 #[derive(Debug, Serialize)]
 struct TableStatus {
     version: u64,
-    files: usize,
-    rows: u64,
-    bytes: u64,
+    #[serde(flatten)]
+    held: FilesStatus,
 }
 
 /// What the tables say.
@@ -69,6 +102,7 @@ struct LakeStatus {
     next: Vec<u64>,
     events: Option<TableStatus>,
     dead_letters: Option<TableStatus>,
+    rollups: Vec<RollupStatus>,
 }
 
 /// Looks and prints; never changes anything. A lake that does not answer is said beside what is known of the log, and is
@@ -78,7 +112,8 @@ pub async fn run(context: Context) -> Result<Outcome, Error> {
     let storage = context.look()?;
     let source = LogSource::open(&storage.log).await?;
     let bounds = source.bounds().await?;
-    let looked = lake_status(&storage.lake.tables(), &source, bounds.len()).await;
+    let rollups = context.config.rollups().rollups.into_iter().map(|rollup| rollup.name).collect();
+    let looked = lake_status(&storage.lake, &source, bounds.len(), rollups).await;
     let lake_error = looked.as_ref().err().map(ToString::to_string);
     let lake = looked.unwrap_or_default();
     let partition = |(partition, held): (u32, Range<u64>)| {
@@ -114,6 +149,7 @@ pub async fn run(context: Context) -> Result<Outcome, Error> {
         partitions,
         events: lake.events,
         dead_letters: lake.dead_letters,
+        rollups: lake.rollups,
     };
     source.close().await;
     if context.common.json {
@@ -124,25 +160,44 @@ pub async fn run(context: Context) -> Result<Outcome, Error> {
     Ok(outcome)
 }
 
-async fn lake_status(lake: &sink::Lake, source: &LogSource, partitions: usize) -> Result<LakeStatus, Error> {
-    let tables = Tables::open(lake).await?;
+async fn lake_status(
+    lake: &LakePlace,
+    source: &LogSource,
+    partitions: usize,
+    rollups: Vec<String>,
+) -> Result<LakeStatus, Error> {
+    let tables = Tables::open(&lake.tables()).await?;
     let mut next = Vec::new();
     for partition in (0u32..).take(partitions) {
         next.push(tables.next_offset(source, partition).await?);
     }
     let events = table_status(tables.events.as_ref()).await?;
-    Ok(LakeStatus { next, events, dead_letters: table_status(tables.dead_letters.as_ref()).await? })
+    let dead_letters = table_status(tables.dead_letters.as_ref()).await?;
+    let rollups = standings(&lake.rollups(), rollups).await?.into_iter().map(RollupStatus::from).collect();
+    Ok(LakeStatus { next, events, dead_letters, rollups })
 }
 
 async fn table_status(table: Option<&Table>) -> Result<Option<TableStatus>, Error> {
     let Some(table) = table else { return Ok(None) };
-    let files = table.files().await?;
-    Ok(Some(TableStatus {
-        version: table.version(),
-        files: files.len(),
-        rows: files.iter().filter_map(|file| file.rows).sum(),
-        bytes: files.iter().map(|file| file.bytes).sum(),
-    }))
+    Ok(Some(TableStatus { version: table.version(), held: FilesStatus::from(table.files().await?.as_slice()) }))
+}
+
+impl From<Standing> for RollupStatus {
+    fn from(standing: Standing) -> Self {
+        let closed_to = standing.closed_to.and_then(DateTime::from_timestamp_micros);
+        RollupStatus {
+            name: standing.name,
+            closed_to: closed_to.map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+            late_windows: standing.late_windows,
+            table: standing.files.as_deref().map(FilesStatus::from),
+        }
+    }
+}
+
+impl fmt::Display for FilesStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} rows in {} files, {:.1} MB", self.rows, self.files, self.bytes as f64 / 1e6)
+    }
 }
 
 fn print(status: &Status) {
@@ -169,15 +224,19 @@ fn print(status: &Status) {
     }
     for (name, table) in [("events", &status.events), ("dead letters", &status.dead_letters)] {
         match table {
-            Some(table) => terminal::say(format_args!(
-                "{name:<13}{} rows in {} files, {:.1} MB, version {}",
-                table.rows,
-                table.files,
-                table.bytes as f64 / 1e6,
-                table.version
-            )),
+            Some(table) => terminal::say(format_args!("{name:<13}{}, version {}", table.held, table.version)),
             None if status.lake_error.is_some() => {}
             None => terminal::say(format_args!("{name:<13}no table yet")),
+        }
+    }
+    for rollup in &status.rollups {
+        let RollupStatus { name, closed_to, late_windows, table } = rollup;
+        match (table, closed_to) {
+            (Some(table), Some(closed_to)) => terminal::say(format_args!(
+                "rollup       {name}: closed to {closed_to}, {table}, {late_windows} windows wait for a correction"
+            )),
+            _ if status.lake_error.is_some() => {}
+            _ => terminal::say(format_args!("rollup       {name}: no window closed yet")),
         }
     }
     terminal::say("partition   log start     log end   lake next  lag (records)");
