@@ -1,5 +1,5 @@
 //! The pure steps of an event's way, each beside the least that it can take. `cargo bench -p playhead-benches --bench steps`.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a bench")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a bench")]
 #[path = "limits/parsing.rs"]
 mod parsing;
 #[path = "limits/partial.rs"]
@@ -16,7 +16,7 @@ use event::dedup::{Key, Verdict, Window, verdicts};
 use parsing::{BOUNDS, START_MS, bodies, parse_to_arrow};
 use partial::Partials;
 use processor::fold::{Bounds, Fold};
-use processor::rollup::{Definition, Events, Plan};
+use processor::rollup::{Definition, Evaluated, Events, Plan};
 use std::collections::HashSet;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -163,9 +163,67 @@ fn folding(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Events of these titles and times (ms), as a rollup has them.
+fn evaluated(plan: &Plan, events: impl Iterator<Item = (usize, i64)>) -> Evaluated {
+    let body = |(title, time): (usize, i64)| {
+        let event = format!(
+            r#"{{"event_type":"heartbeat","event_time":{time},"session_id":"s","content_id":"title {title}","bitrate_kbps":800}}"#
+        );
+        bytes::Bytes::from(event)
+    };
+    plan.evaluate(&Events::new(batch_of(&events.map(body).collect::<Vec<_>>())).unwrap()).unwrap()
+}
+
+fn plan_of(window: Duration) -> Arc<Plan> {
+    let sql = "select content_id, count(*) as events, sum(bitrate_kbps) as kbps, max(playhead_ms) as furthest, \
+               min(event_time) as first from events group by content_id";
+    let definition = Definition { sql: sql.to_owned(), window, ..Definition::defaults().remove(0) };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    Arc::new(runtime.block_on(Plan::new(&definition)).unwrap())
+}
+
+fn resident_bytes() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4_096
+}
+
+/// What an event costs when many groups, or many windows, are open: the limit is the same with few.
+fn growth(criterion: &mut Criterion) {
+    let (record, bounds) = (RECORD_EVENTS as usize, Bounds { groups_max: 2_000_000, windows_max: 10_000 });
+    let mut folded = |group: &str, name: String, plan: &Arc<Plan>, batches: Vec<Evaluated>| {
+        let (before, mut fold) = (resident_bytes(), Fold::new(plan.clone(), bounds));
+        batches.iter().for_each(|batch| fold.fold(batch, |_, _| true).unwrap());
+        let (held, took) = (fold.bytes() as f64 / 1e6, (resident_bytes() - before) as f64 / 1e6);
+        eprintln!(
+            "{name}: {} groups in {} windows, {held:.0} MB by their own word, {took:.0} MB resident",
+            fold.held(),
+            fold.windows()
+        );
+        let mut group = criterion.benchmark_group(group);
+        group.throughput(Throughput::Elements(RECORD_EVENTS.into()));
+        let mut next = batches.iter().cycle();
+        group.bench_function(name, |bench| bench.iter(|| fold.fold(next.next().unwrap(), |_, _| true).unwrap()));
+        group.finish();
+    };
+    let hour = plan_of(Duration::from_secs(3_600));
+    for (name, groups) in [("limit: 100,000 groups", 100_000), ("1,000,000 groups", 1_000_000)] {
+        // In an order that no cache likes.
+        let title = |event: usize| event.wrapping_mul(7_919) % groups;
+        let batch = |of: usize| evaluated(&hour, (0..record).map(|event| (title(of * record + event), START_MS)));
+        folded("open groups", name.to_owned(), &hour, (0..groups / record).map(batch).collect());
+    }
+    let second = plan_of(Duration::from_secs(1));
+    for (name, windows) in [("limit: 1 window", 1), ("1,000 windows", 1_000)] {
+        let batch = |of: usize| {
+            evaluated(&second, (0..record).map(|event| (event % 100, START_MS + (of % windows) as i64 * 1_000)))
+        };
+        folded("open windows", name.to_owned(), &second, (0..windows.max(50)).map(batch).collect());
+    }
+}
+
 criterion_group! {
     name = steps;
     config = Criterion::default().sample_size(20).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(4));
-    targets = decoding, codec, dedup, folding
+    targets = decoding, codec, dedup, folding, growth
 }
 criterion_main!(steps);

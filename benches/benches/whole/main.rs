@@ -22,6 +22,7 @@ mod growth;
 mod limits;
 mod load;
 mod roles;
+mod rollups;
 mod sink;
 mod steps;
 mod table;
@@ -34,7 +35,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 type Step = fn(u32, &mut Table);
 
-const STEPS: [(&str, Step); 12] = [
+const STEPS: [(&str, Step); 14] = [
     ("steps", steps::read),
     ("edge-kafka", edge::kafka),
     ("edge-embedded", edge::embedded),
@@ -45,6 +46,8 @@ const STEPS: [(&str, Step); 12] = [
     ("growth-partitions", growth::partitions),
     ("growth-connections", growth::connections),
     ("growth-files", growth::files),
+    ("fresh", rollups::fresh),
+    ("restart", rollups::restart),
     ("slope", up::slope),
     ("compare", compare::compare),
 ];

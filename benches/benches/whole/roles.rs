@@ -109,9 +109,20 @@ impl Process {
 
     /// The sum of a metric over its labels.
     pub fn metric(&self, name: &str) -> f64 {
+        self.values(name).iter().sum()
+    }
+
+    /// The values of a metric, one for each of its labels.
+    fn values(&self, name: &str) -> Vec<f64> {
         let text = self.get("/metrics");
         let of = |line: &str| line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' '])).map(str::to_owned);
-        text.lines().filter_map(of).filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        text.lines().filter_map(of).filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok()).collect()
+    }
+
+    /// Waits until the processor has read each of these partitions to its end.
+    pub fn wait_read(&self, partitions: usize) {
+        let is_read = |lags: Vec<f64>| lags.len() == partitions && lags.iter().all(|lag| *lag == 0.0);
+        self.wait(Duration::from_secs(300), || is_read(self.values("playhead_processor_lag_records")));
     }
 
     /// Waits until a metric reaches `value`.
@@ -126,6 +137,22 @@ impl Process {
             |number: usize| fields.split_whitespace().nth(number).expect("a field").parse::<f64>().expect("a number");
         // utime and stime are fields 14 and 15, rss (pages) is 24; the name is the second.
         Usage { cpu_s: (field(11) + field(12)) / TICKS_PER_S, resident_mb: field(21) * 4096.0 / 1e6 }
+    }
+
+    /// The buckets of a histogram: upper bound, and how many values are at or below it.
+    pub fn buckets(&self, name: &str) -> Vec<(f64, f64)> {
+        let text = self.get("/metrics");
+        let of = |line: &str| {
+            let rest = line.strip_prefix(name)?.strip_prefix("_bucket{le=\"")?;
+            let (bound, count) = rest.split_once("\"} ")?;
+            Some((bound.parse().unwrap_or(f64::INFINITY), count.parse().ok()?))
+        };
+        text.lines().filter_map(of).collect()
+    }
+
+    /// Ends it by SIGKILL.
+    pub fn kill(mut self) {
+        self.running.kill().expect("it runs");
     }
 
     /// Ends it by SIGTERM.
