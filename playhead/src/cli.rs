@@ -316,9 +316,9 @@ late_windows): it goes on after a stop, and may be asked for twice.";
 pub struct Backfill {
     /// The rollup's name.
     pub name: String,
-    /// Windows that begin at or after this: a date or a time (RFC 3339), in UTC where it does not say.
-    #[arg(long, value_name = "TIME", value_parser = time_us)]
-    pub since: i64,
+    /// Windows that begin at or after this: a date (UTC), or a time with its zone (RFC 3339).
+    #[arg(long, value_name = "TIME", value_parser = time_us, required_unless_present = "cancel")]
+    pub since: Option<i64>,
     /// Windows that end at or before this [default: all that are closed].
     #[arg(long, value_name = "TIME", value_parser = time_us)]
     pub until: Option<i64>,
@@ -328,6 +328,9 @@ pub struct Backfill {
     /// Return when all are computed.
     #[arg(long)]
     pub wait: bool,
+    /// Take back what was asked for before and is not computed yet.
+    #[arg(long, conflicts_with_all = ["since", "until", "dry_run", "wait"])]
+    pub cancel: bool,
 }
 
 /// A date or a time as µs since 1970.

@@ -162,6 +162,16 @@ impl DataDir {
         let _ = std::fs::remove_file(self.node_file());
     }
 
+    /// The node that announced itself here and is still there: what a killed one announced is none, and somebody else may
+    /// listen at that address.
+    pub fn running(&self) -> Option<RunningNode> {
+        let is_there = |node: &RunningNode| {
+            let pid = i32::try_from(node.pid).ok().and_then(rustix::process::Pid::from_raw);
+            pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+        };
+        self.announced().filter(is_there)
+    }
+
     /// What a node announced here, if one did.
     pub fn announced(&self) -> Option<RunningNode> {
         serde_json::from_slice(&std::fs::read(self.node_file()).ok()?).ok()

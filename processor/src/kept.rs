@@ -56,6 +56,8 @@ pub(crate) struct Counted {
     pub(crate) failed: u64,
     /// Events of windows that are not kept open, since too many are.
     pub(crate) beyond: u64,
+    /// Events that were folded for the first time: what is read again was seen before.
+    pub(crate) new: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -153,6 +155,7 @@ impl Kept {
                 false
             }
             Event::Open => {
+                counted.new += if offset >= committed.position { rows as u64 } else { 0 };
                 first.entry(start).or_default().entry(partition).or_insert(First { offset, dedup });
                 true
             }
@@ -190,7 +193,8 @@ impl Kept {
 
     /// Whether a window ends at or before this watermark.
     pub(crate) fn has_complete(&self, watermark_us: i64) -> bool {
-        self.first.keys().next().is_some_and(|start| self.plan.windows.end(*start) <= watermark_us)
+        let first = self.first.keys().next().into_iter().chain(self.beyond.first());
+        first.map(|start| self.plan.windows.end(*start)).any(|end_us| end_us <= watermark_us)
     }
 
     /// The windows that end at or before this watermark. From here on a commit of them and of [`Kept::positions`] must
@@ -279,6 +283,17 @@ mod tests {
     use crate::rollup::Definition;
     use arrow_array::RecordBatch;
     use event::schema::canonical;
+
+    #[tokio::test]
+    async fn a_window_that_is_not_kept_open_is_waited_for_too() {
+        let plan = Arc::new(Plan::new(&Definition::defaults()[0]).await.unwrap());
+        let end_us = plan.windows.end(0);
+        let mut kept = Kept::new(plan, Bounds::default(), Duration::ZERO, 0);
+        kept.marked_before([-60_000_000, 0].into_iter());
+        assert_eq!((kept.has_complete(end_us - 1), kept.has_complete(end_us)), (false, true));
+        kept.close(end_us).unwrap();
+        assert!(!kept.has_complete(i64::MAX));
+    }
 
     #[tokio::test]
     async fn a_position_never_goes_back_while_what_was_counted_is_read_again() {

@@ -36,11 +36,11 @@ pub use late::backfill;
 pub mod limits;
 pub mod live;
 mod positions;
+pub mod progress;
 mod reading;
 pub mod recovery;
 pub mod rollup;
 mod run;
-pub mod standing;
 mod table;
 mod telemetry;
 pub mod watermark;
@@ -162,8 +162,8 @@ pub enum Error {
     Computing(#[from] datafusion::common::DataFusionError),
     /// Late events of more windows than are kept: the processor waits until some are corrected.
     #[error(
-        "more than {} windows wait for a correction of late events: is a sink writing the table events? Nothing more is \
-         counted until some are corrected",
+        "more than {} windows wait to be computed from the table events: is a sink writing it? Nothing more is counted \
+         until some are",
         limits::LATE_WINDOWS_MAX
     )]
     TooManyLate,
@@ -174,7 +174,18 @@ pub enum Error {
 
 /// Whether each rollup can be kept, asked before anything is opened or listened on.
 pub async fn check(config: &Config) -> Result<(), Error> {
-    run::plans(config).await.map(|_| ())
+    for (definition, plan) in run::plans(config).await? {
+        let open_us = plan.windows.length_us() + definition.allowed_lateness.as_micros() as i64;
+        let (open, most) = (open_us / plan.windows.slide_us(), config.bounds.windows_max);
+        if open > most as i64 / 2 {
+            let reason = Refused::new(
+                format!("{open} of its windows are open at any time, and at most {most} are kept open"),
+                "lengthen its windows, shorten allowed_lateness, or raise processor.open_windows_max to twice as many",
+            );
+            return Err(Error::Refused { rollup: definition.name.clone(), reason });
+        }
+    }
+    Ok(())
 }
 
 /// Runs until `shutdown`, then closes what is complete by then and returns: what is not committed is read again at the

@@ -27,7 +27,7 @@ pub const LATE_WINDOWS_MAX: usize = 6 * 30 * 1_440;
 pub const CORRECTED_AT_ONCE: usize = 60;
 
 /// Memory of the windows that are computed again at once, bytes: of more than one window half as many are taken. A single one
-/// takes what it took when it was open.
+/// takes [`OPEN_BYTES_MAX`].
 pub const CORRECTED_BYTES_MAX: usize = 128 << 20;
 
 /// The longest time between two revisions of a window that late events keep coming for.
@@ -53,6 +53,12 @@ pub const OPEN_BYTES_MAX: usize = 512 << 20;
 
 /// Records after which that memory is looked at: a record is 2,000 events at most of a kilobyte of groups each, so 32 MB.
 pub const RECORDS_A_LOOK: u32 = 16;
+
+/// Windows whose groups are put together at a look: each step goes over all windows, some 100 us where 10,000 are open.
+pub const SHRUNK_A_LOOK: usize = 64;
+
+/// While windows are opened faster than ticks come, a tick is due so often until there are as many as may be.
+pub const TICKS_UP_TO_BOUND: usize = 8;
 
 /// Keys and aggregates of a rollup, together.
 pub const COLUMNS_MAX: usize = 64;

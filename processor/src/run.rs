@@ -4,7 +4,7 @@
 use crate::fold::{Bounds, WindowRows};
 use crate::kept::{Kept, Place};
 use crate::late::LateWindows;
-use crate::limits::RECORDS_A_LOOK;
+use crate::limits::{RECORDS_A_LOOK, SHRUNK_A_LOOK, TICKS_UP_TO_BOUND};
 use crate::live::Live;
 use crate::reading::{Sifted, sift};
 use crate::rollup::{Events, Plan};
@@ -53,13 +53,20 @@ struct Rollup {
     has_changed: bool,
     /// When the oldest record that was counted since then was received.
     unshown: Option<Micros>,
+    /// Windows that were open at the last tick.
+    open_at_tick: usize,
 }
 
 impl Rollup {
+    /// So many windows are open at a tick.
+    fn ticked(&mut self) {
+        self.open_at_tick = self.kept.fold().windows();
+    }
+
     /// Nothing is open, and windows that end at or before this (µs) are closed.
     fn begin_anew(&mut self, groups: Bounds, closed_to_us: i64) {
         self.kept = Kept::new(self.plan.clone(), groups, self.allowed_lateness, closed_to_us);
-        self.has_changed = true;
+        (self.has_changed, self.unshown, self.open_at_tick) = (true, None, 0);
     }
 }
 
@@ -71,7 +78,7 @@ struct Partition {
     /// It was read up to this end, and nothing has come since.
     ended_at: Option<u64>,
     /// When the last record that was read was received.
-    received: Micros,
+    received: Option<Micros>,
 }
 
 /// Times in a row that the log did not have what was read next, after which an operator has to act: retention may
@@ -83,7 +90,7 @@ const END_MAX: Duration = Duration::from_secs(5);
 
 impl Partition {
     fn new(next: u64, dedup_rows: usize) -> Self {
-        Partition { next, window: Window::new(dedup_rows), ended_at: None, received: 0 }
+        Partition { next, window: Window::new(dedup_rows), ended_at: None, received: None }
     }
 }
 
@@ -168,6 +175,10 @@ impl Processor {
                 }
                 if self.resume_due {
                     return self.resume().await;
+                }
+                if self.opened_many() {
+                    self.rollups.iter_mut().for_each(Rollup::ticked);
+                    return self.tick().await;
                 }
                 tokio::select! {
                     biased;
@@ -311,7 +322,7 @@ impl Processor {
         self.offset_errors = 0;
         let after = partition.window.start_offset().unwrap_or(partition.next);
         telemetry::read(kept.num_rows(), duplicates);
-        partition.received = times.map_or(partition.received, |times| times.received);
+        partition.received = times.map(|times| times.received).or(partition.received);
         let events = Events::new(kept)?;
         let fingerprint = entry.record.fingerprint();
         let place = Place { partition: entry.partition, offset: entry.offset, dedup, fingerprint };
@@ -319,7 +330,9 @@ impl Processor {
             let counted = rollup.kept.record(place, &events, times, now)?;
             rollup.kept.dedup_from(entry.partition, after);
             rollup.has_changed = true;
-            rollup.unshown = rollup.unshown.or(times.map(|times| times.received));
+            if counted.new > 0 {
+                rollup.unshown = rollup.unshown.or(times.map(|times| times.received));
+            }
             telemetry::counted(&rollup.name, counted);
         }
         self.records_since_look += 1;
@@ -330,18 +343,36 @@ impl Processor {
         Ok(())
     }
 
-    /// Puts groups together until open windows fit into the memory that they may take.
+    /// Puts groups together until open windows fit into the memory that they may take: some windows at a look, since each
+    /// step goes over all that is held.
     fn bound_memory(&mut self) -> Result<(), Error> {
-        loop {
+        for _ in 0..SHRUNK_A_LOOK {
             let bytes = self.rollups.iter().map(|rollup| rollup.kept.fold().bytes());
-            let (sum, largest) = bytes
-                .enumerate()
-                .fold((0, (0, 0)), |(sum, largest), (index, bytes)| (sum + bytes, largest.max((bytes, index))));
+            let mut by_size: Vec<(usize, usize)> = bytes.enumerate().map(|(index, bytes)| (bytes, index)).collect();
+            if by_size.iter().map(|(bytes, _)| bytes).sum::<usize>() <= self.open_bytes_max {
+                return Ok(());
+            }
+            by_size.sort_unstable_by(|one, other| other.cmp(one));
+            let mut shrunk = false;
+            for (_, index) in by_size {
+                shrunk = self.rollups[index].kept.shrink()?;
+                if shrunk {
+                    break;
+                }
+            }
             // Windows of one group each are as small as they get.
-            if sum <= self.open_bytes_max || !self.rollups[largest.1].kept.shrink()? {
+            if !shrunk {
                 return Ok(());
             }
         }
+        Ok(())
+    }
+
+    /// Whether many windows were opened since the last tick, which closes those that are complete: a thin log of short
+    /// windows opens thousands within a second.
+    fn opened_many(&self) -> bool {
+        let many = (self.groups.windows_max / TICKS_UP_TO_BOUND).max(1);
+        self.rollups.iter().any(|rollup| rollup.kept.fold().windows() >= rollup.open_at_tick + many)
     }
 }
 

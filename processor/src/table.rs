@@ -98,9 +98,21 @@ impl Definition {
     }
 }
 
-/// W of a rollup's table, µs; `None`: nothing was committed yet.
-pub(crate) async fn watermark_of(name: &str, table: &Table) -> Result<Option<i64>, Error> {
-    table.txn(&base(&table.property(LOG).unwrap_or_default(), name)).await
+/// W of a rollup's table, µs, and by partition P; `None`: nothing was committed yet.
+pub(crate) async fn reached(name: &str, table: &Table) -> Result<Option<(i64, Positions)>, Error> {
+    let base = base(&table.property(LOG).unwrap_or_default(), name);
+    let Some(watermark_us) = table.txn(&base).await? else { return Ok(None) };
+    let partitions: u32 = table.property(PARTITIONS).and_then(|count| count.parse().ok()).unwrap_or_default();
+    let mut positions = Positions::new();
+    for partition in 0..partitions {
+        let next = table.txn(&txn(&base, partition, PARTS[0])).await?;
+        positions.extend(next.and_then(|next| u64::try_from(next).ok()).map(|next| (partition, next)));
+    }
+    Ok(Some((watermark_us, positions)))
+}
+
+fn txn(base: &str, partition: u32, what: &str) -> String {
+    format!("{base}/{partition}/{what}")
 }
 
 /// What the names of a rollup's `txn`s begin with.
@@ -162,7 +174,7 @@ impl RollupTable {
     }
 
     fn txn(&self, partition: u32, what: &str) -> String {
-        format!("{}/{partition}/{what}", self.base)
+        txn(&self.base, partition, what)
     }
 
     /// What the last snapshot that was looked at said.

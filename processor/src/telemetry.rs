@@ -49,7 +49,7 @@ pub(crate) fn describe(rollups: &[Definition]) {
     );
     describe_gauge!(
         LATE_WINDOWS,
-        "Closed windows of the rollup that late events came for and that wait for a correction"
+        "Windows of the rollup that wait to be computed from events: late events came for them, or they are filled in"
     );
     describe_counter!(CORRECTED, "Windows computed again from the table events, since late events had come for them");
     describe_counter!(
@@ -67,7 +67,7 @@ pub(crate) fn describe(rollups: &[Definition]) {
         LAG_SECONDS,
         "Age of the newest record that was read of the partition while there is more, since it was received; else 0"
     );
-    describe_histogram!(SHOWN, "Age of the oldest event that a look shows for the first time, since it was received");
+    describe_histogram!(SHOWN, "Age of the oldest record that a look shows for the first time, since it was received");
     describe_histogram!(
         CLOSE_DELAY,
         "From when a window was due (its end and the allowed lateness) to the commit of its rows"
@@ -86,7 +86,7 @@ pub(crate) fn read(events: usize, duplicates: u64) {
 
 /// A rollup took a record.
 pub(crate) fn counted(rollup: &str, counted: Counted) {
-    let Counted { late, failed, beyond } = counted;
+    let Counted { late, failed, beyond, new: _ } = counted;
     // Nearly always none: a label is a string that is made.
     if beyond > 0 {
         counter!(BEYOND, "rollup" => rollup.to_owned()).increment(beyond);

@@ -1,19 +1,21 @@
 //! Which table a name is. Tables are opened when a statement names them, so that each sees the newest snapshot.
+use crate::open::Open;
 use crate::parquet::Snapshot;
 use crate::rollup::{merged, newest};
 use crate::windows::Length;
 use crate::{LAKE_TABLES, Lake, OpenWindows};
 use async_trait::async_trait;
 use datafusion::catalog::memory::MemoryCatalogProvider;
-use datafusion::catalog::{CatalogProvider, MemTable, SchemaProvider, TableProvider};
-use datafusion::common::{DataFusionError, Result, exec_err};
+use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
+use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::datasource::TableType;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use lake::location::Location;
 use lake::table::{Error, Table};
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use processor::rollup::{Definition, Plan};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Name of the one catalog.
 pub(crate) const NAME: &str = "playhead";
@@ -44,12 +46,24 @@ const SCHEMAS: [(&str, Shows); 6] = [
 struct Inner {
     lake: Lake,
     /// Rollups that are kept, whether they have a table or not.
-    kept: Vec<String>,
+    kept: Vec<Definition>,
     open_windows: Arc<dyn OpenWindows>,
     runtime: Arc<RuntimeEnv>,
-    /// Rollups that have a table, as of the last look.
-    found: Mutex<Vec<String>>,
+    looked: Mutex<Looked>,
 }
+
+/// What a statement sees.
+#[derive(Debug, Default)]
+struct Looked {
+    /// Rollups that have a table.
+    found: Vec<String>,
+    /// Tables that it named, by their place: whoever names one twice sees one snapshot.
+    opened: BTreeMap<String, Opened>,
+    /// Where there is no table yet.
+    absent: Vec<String>,
+}
+
+type Opened = (Arc<Table>, Arc<Snapshot>);
 
 /// All tables.
 #[derive(Debug, Clone)]
@@ -58,11 +72,11 @@ pub(crate) struct Catalog(Arc<Inner>);
 impl Catalog {
     pub(crate) fn new(
         lake: Lake,
-        kept: Vec<String>,
+        kept: Vec<Definition>,
         open_windows: Arc<dyn OpenWindows>,
         runtime: Arc<RuntimeEnv>,
     ) -> Self {
-        Catalog(Arc::new(Inner { lake, kept, open_windows, runtime, found: Mutex::default() }))
+        Catalog(Arc::new(Inner { lake, kept, open_windows, runtime, looked: Mutex::default() }))
     }
 
     /// As DataFusion asks for it.
@@ -74,11 +88,16 @@ impl Catalog {
         Ok(Arc::new(catalog))
     }
 
-    /// Looks which rollups have a table.
+    /// Begins a statement: looks which rollups have a table, and forgets what was seen before.
     pub(crate) async fn look(&self) -> Result<(), Error> {
         let found = self.0.lake.rollups.folders().await?;
-        *self.0.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        *self.0.looked() = Looked { found, ..Looked::default() };
         Ok(())
+    }
+
+    /// Where the statement named a table that is not there yet.
+    pub(crate) fn absent(&self) -> Vec<String> {
+        self.0.looked().absent.clone()
     }
 
     /// Names of all tables, with their schema.
@@ -98,34 +117,44 @@ struct Schema {
 }
 
 impl Inner {
-    /// The newest snapshot of a table; `name` is its own in this catalog.
-    async fn snapshot(&self, at: &Location, name: &str) -> Result<Option<(Table, Arc<Snapshot>)>> {
-        let external = |error: Error| DataFusionError::External(Box::new(error));
-        let Some(table) = Table::open(at).await.map_err(external)? else { return Ok(None) };
-        let url = ObjectStoreUrl::parse(format!("lake://{name}"))?;
-        self.runtime.register_object_store(url.as_ref(), table.store());
-        let snapshot = Snapshot::of(&table, url).await.map_err(external)?;
-        Ok(Some((table, Arc::new(snapshot))))
+    fn looked(&self) -> MutexGuard<'_, Looked> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn open_windows(&self, rollup: &str) -> Result<Arc<dyn TableProvider>> {
-        let batches = self.open_windows.rows(rollup).await;
-        let batches = batches.map_err(DataFusionError::Execution)?;
-        let Some(first) = batches.first() else {
-            return exec_err!("{rollup} has no open window: nothing has come for it yet");
+    /// The snapshot that the statement has of a table: the newest, when it is named first.
+    async fn snapshot(&self, at: &Location, folder: &str) -> Result<Option<Opened>> {
+        if let Some(opened) = self.looked().opened.get(folder) {
+            return Ok(Some(opened.clone()));
+        }
+        let external = |error: Error| DataFusionError::External(Box::new(error));
+        let Some(table) = Table::open(at).await.map_err(external)? else {
+            self.looked().absent.push(at.to_string());
+            return Ok(None);
         };
-        Ok(Arc::new(MemTable::try_new(first.schema(), vec![batches.clone()])?))
+        let url = ObjectStoreUrl::parse(format!("lake://{folder}"))?;
+        self.runtime.register_object_store(url.as_ref(), table.store());
+        let snapshot = Snapshot::of(&table, url).await.map_err(external)?;
+        let opened = (Arc::new(table), Arc::new(snapshot));
+        self.looked().opened.insert(folder.to_owned(), opened.clone());
+        Ok(Some(opened))
+    }
+
+    async fn open_windows(&self, definition: &Definition) -> Result<Arc<dyn TableProvider>> {
+        let plan = match Plan::new(definition).await {
+            Ok(plan) => plan,
+            Err(refused) => return plan_err!("rollup {} can't be planned: {refused}", definition.name),
+        };
+        Ok(Arc::new(Open::new(&definition.name, &plan, self.open_windows.clone())))
     }
 }
 
 #[async_trait]
 impl SchemaProvider for Schema {
     fn table_names(&self) -> Vec<String> {
-        let found = || self.inner.found.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match self.shows {
             Shows::Lake => LAKE_TABLES.map(str::to_owned).to_vec(),
-            Shows::Open => self.inner.kept.clone(),
-            _ => found().into_iter().collect::<BTreeSet<_>>().into_iter().collect(),
+            Shows::Open => self.inner.kept.iter().map(|definition| definition.name.clone()).collect(),
+            _ => self.inner.looked().found.clone(),
         }
     }
 
@@ -134,14 +163,15 @@ impl SchemaProvider for Schema {
             return Ok(None);
         }
         let lake = &self.inner.lake;
-        let at = match (self.shows, LAKE_TABLES.iter().position(|table| *table == name)) {
-            (Shows::Open, _) => return self.inner.open_windows(name).await.map(Some),
-            (Shows::Lake, Some(place)) => lake.tables[place].clone(),
-            _ => lake.rollups.join(name),
+        let (at, folder) = match (self.shows, LAKE_TABLES.iter().position(|table| *table == name)) {
+            (Shows::Open, _) => {
+                let Some(definition) = self.inner.kept.iter().find(|of| of.name == name) else { return Ok(None) };
+                return self.inner.open_windows(definition).await.map(Some);
+            }
+            (Shows::Lake, Some(place)) => (lake.tables[place].clone(), format!("lake.{name}")),
+            _ => (lake.rollups.join(name), format!("rollups.{name}")),
         };
-        let Some((table, snapshot)) = self.inner.snapshot(&at, name).await? else {
-            return exec_err!("there is no table {name} at {at} yet: its first rows make it");
-        };
+        let Some((table, snapshot)) = self.inner.snapshot(&at, &folder).await? else { return Ok(None) };
         match self.shows {
             Shows::Newest => newest(snapshot).map(Some),
             Shows::Merged(length) => merged(name, &table, snapshot, length).await.map(Some),

@@ -17,6 +17,7 @@
 //! written. Not a server: one session, of one process.
 mod catalog;
 mod functions;
+mod open;
 mod parquet;
 mod rollup;
 mod windows;
@@ -33,6 +34,7 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::DFParser;
 use lake::location::Location;
+use processor::rollup::Definition;
 use std::sync::Arc;
 
 /// Memory of a statement, bytes; what sorts and joins more goes to disk, in the system's temporary folder.
@@ -65,8 +67,8 @@ pub struct Query {
 }
 
 impl Query {
-    /// Over these tables; names of rollups are those that have a table, and these.
-    pub fn new(lake: Lake, kept: Vec<String>, open_windows: Arc<dyn OpenWindows>) -> Result<Query> {
+    /// Over these tables; `kept` are the rollups whose open windows may be asked for.
+    pub fn new(lake: Lake, kept: Vec<Definition>, open_windows: Arc<dyn OpenWindows>) -> Result<Query> {
         let runtime = RuntimeEnvBuilder::new().with_memory_limit(MEMORY_BYTES_MAX, 1.0).build_arc()?;
         let config = SessionConfig::new()
             .with_information_schema(true)
@@ -88,22 +90,33 @@ impl Query {
     /// # Errors
     /// The statement is wrong, writes, or names a table that is not there or can't be read.
     pub async fn plan(&self, sql: &str) -> Result<DataFrame> {
-        let statements = DFParser::parse_sql(sql)?.len();
-        if statements != 1 {
-            return plan_err!("there are {statements} statements: give one at a time");
+        match DFParser::parse_sql(sql)?.len() {
+            1 => {}
+            0 => return plan_err!("there is no statement"),
+            more => return plan_err!("there are {more} statements: give one at a time"),
         }
-        self.catalog.look().await.map_err(|error| DataFusionError::External(Box::new(error)))?;
+        self.look().await?;
         let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         let planned = self.context.sql_with_options(sql, reads_only).await;
         planned.map_err(|error| match error.find_root() {
             DataFusionError::Plan(words) if words.starts_with("table '") && words.ends_with("' not found") => {
-                DataFusionError::Plan(format!("{words}; there are: {}", self.tables().join(", ")))
+                match self.catalog.absent().last() {
+                    Some(place) => {
+                        DataFusionError::Plan(format!("there is no table at {place} yet: its first rows make it"))
+                    }
+                    None => DataFusionError::Plan(format!("{words}; there are: {}", self.tables().join(", "))),
+                }
             }
             DataFusionError::Plan(words) if words.contains(" not supported: ") => {
                 DataFusionError::Plan(format!("nothing can be written or set here ({words})"))
             }
             _ => error,
         })
+    }
+
+    /// Looks which tables there are.
+    pub async fn look(&self) -> Result<()> {
+        self.catalog.look().await.map_err(|error| DataFusionError::External(Box::new(error)))
     }
 
     /// Names of all tables, with their schema: what a prompt completes.

@@ -3,7 +3,7 @@ use crate::parquet::Snapshot;
 use crate::windows::{Length, merging};
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::view::ViewTable;
-use datafusion::common::{JoinType, Result, TableReference, exec_err, plan_err};
+use datafusion::common::{Column, JoinType, Result, TableReference, exec_err, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::functions_aggregate::expr_fn::max;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, cast, lit};
@@ -17,19 +17,18 @@ pub(crate) fn newest(revisions: Arc<Snapshot>) -> Result<Arc<dyn TableProvider>>
     Ok(Arc::new(ViewTable::new(newest_plan(revisions)?, None)))
 }
 
+/// The numbers of the newest revisions are the side that is held: there are far fewer than rows.
 fn newest_plan(revisions: Arc<Snapshot>) -> Result<LogicalPlan> {
     let source = provider_as_source(revisions);
     let newest = LogicalPlanBuilder::scan("newest", source.clone(), None)?
-        .aggregate([col("window_start")], [max(col("revision")).alias("revision")])?
-        .build()?;
-    let start = TableReference::bare("newest");
-    let column = |of: &TableReference, name: &str| datafusion::common::Column::new(Some(of.clone()), name);
-    let all = TableReference::bare("revisions");
+        .aggregate([col("window_start")], [max(col("revision")).alias("revision")])?;
+    let all = LogicalPlanBuilder::scan("revisions", source, None)?.build()?;
+    let of = |table: &str, name: &str| Column::new(Some(TableReference::bare(table)), name);
     let on = (
-        vec![column(&all, "window_start"), column(&all, "revision")],
-        vec![column(&start, "window_start"), datafusion::common::Column::from_name("revision")],
+        vec![of("newest", "window_start"), Column::from_name("revision")],
+        vec![of("revisions", "window_start"), of("revisions", "revision")],
     );
-    LogicalPlanBuilder::scan("revisions", source, None)?.join(newest, JoinType::LeftSemi, on, None)?.build()
+    newest.join(all, JoinType::RightSemi, on, None)?.build()
 }
 
 /// The newest revisions of windows, put together to longer ones.

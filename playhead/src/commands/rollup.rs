@@ -5,7 +5,7 @@ use crate::clock::SystemClock;
 use crate::terminal;
 use chrono::{DateTime, SecondsFormat};
 use event::clock::Clock;
-use processor::backfill::{Asked, Backfill, waiting};
+use processor::backfill::{Asked, Backfill, cancel};
 use processor::rollup::{Definition, Plan, Refused};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -75,8 +75,16 @@ async fn backfill(context: &Context, rollups: &[Definition], options: &cli::Back
     terminal::init_logging("warn");
     let storage = context.look()?;
     let lake = storage.lake.rollups();
+    let Some(since_us) = options.since.filter(|_| !options.cancel) else {
+        let windows = cancel(&lake, &options.name).await?;
+        match context.common.json {
+            true => terminal::say_json(&json!({ "cancelled": windows })),
+            false => terminal::say(format_args!("{windows} windows are not computed")),
+        }
+        return Ok(Outcome::Right);
+    };
     let definition = named(rollups, &options.name)?;
-    let asked = Asked { since_us: options.since, until_us: options.until };
+    let asked = Asked { since_us, until_us: options.until };
     let planned = Backfill::plan(&lake, definition, asked).await?;
     let windows = planned.count();
     if !options.dry_run {
@@ -86,12 +94,12 @@ async fn backfill(context: &Context, rollups: &[Definition], options: &cli::Back
         |us: i64| DateTime::from_timestamp_micros(us).map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true));
     let (first, last) = (time(planned.starts.start), time(planned.starts.end));
     if options.wait {
-        if storage.log.owned().is_some_and(|data| data.announced().is_none()) {
+        if storage.log.owned().is_some_and(|data| data.running().is_none()) {
             terminal::note("no node runs here: they are computed when one does (playhead up)");
         }
         let bar = terminal::progress(windows.unsigned_abs(), "backfill");
         loop {
-            let left = waiting(&lake, &options.name).await? as u64;
+            let left = planned.waiting(&lake).await? as u64;
             bar.set_position(windows.unsigned_abs().saturating_sub(left));
             if left == 0 {
                 break;
@@ -105,9 +113,11 @@ async fn backfill(context: &Context, rollups: &[Definition], options: &cli::Back
         terminal::say_json(&json!({ "windows": windows, "first": first, "before": last, "marked": marked }));
     } else {
         let what = match (options.dry_run, options.wait) {
-            (true, _) => "would be computed from events, where they are not there yet",
-            (_, true) => "are computed",
-            _ => "are marked; whoever keeps the rollup computes them from events (table late_windows: those that wait)",
+            (true, _) => "would be looked at: those that the rollup does not hold are computed from events",
+            (_, true) => "were looked at: those that the rollup did not hold are computed",
+            _ => {
+                "are marked: those that the rollup does not hold are computed by whoever keeps it (table late_windows)"
+            }
         };
         let until = last.unwrap_or_default();
         terminal::say(format_args!(
@@ -121,7 +131,8 @@ async fn backfill(context: &Context, rollups: &[Definition], options: &cli::Back
 fn named<'a>(rollups: &'a [Definition], name: &str) -> Result<&'a Definition, Error> {
     rollups.iter().find(|of| of.name == name).ok_or_else(|| {
         let names: Vec<&str> = rollups.iter().map(|of| of.name.as_str()).collect();
-        format!("no rollup is named {name}; there are: {}", names.join(", ")).into()
+        let known = names.join(", ");
+        format!("no rollup is named {name} in this configuration; there are: {known}. Is --config the node's?").into()
     })
 }
 

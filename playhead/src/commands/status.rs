@@ -6,7 +6,7 @@ use crate::storage::LakePlace;
 use crate::terminal;
 use chrono::{DateTime, SecondsFormat};
 use lake::table::{ActiveFile, Table};
-use processor::standing::{Standing, standings};
+use processor::progress::{Progress, progress};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -173,7 +173,7 @@ async fn lake_status(
     }
     let events = table_status(tables.events.as_ref()).await?;
     let dead_letters = table_status(tables.dead_letters.as_ref()).await?;
-    let rollups = standings(&lake.rollups(), rollups).await?.into_iter().map(RollupStatus::from).collect();
+    let rollups = progress(&lake.rollups(), rollups).await?.into_iter().map(RollupStatus::from).collect();
     Ok(LakeStatus { next, events, dead_letters, rollups })
 }
 
@@ -182,14 +182,14 @@ async fn table_status(table: Option<&Table>) -> Result<Option<TableStatus>, Erro
     Ok(Some(TableStatus { version: table.version(), held: FilesStatus::from(table.files().await?.as_slice()) }))
 }
 
-impl From<Standing> for RollupStatus {
-    fn from(standing: Standing) -> Self {
-        let closed_to = standing.closed_to.and_then(DateTime::from_timestamp_micros);
+impl From<Progress> for RollupStatus {
+    fn from(progress: Progress) -> Self {
+        let closed_to = progress.closed_to.and_then(DateTime::from_timestamp_micros);
         RollupStatus {
-            name: standing.name,
+            name: progress.name,
             closed_to: closed_to.map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
-            late_windows: standing.late_windows,
-            table: standing.files.as_deref().map(FilesStatus::from),
+            late_windows: progress.late_windows,
+            table: progress.files.as_deref().map(FilesStatus::from),
         }
     }
 }
@@ -233,7 +233,7 @@ fn print(status: &Status) {
         let RollupStatus { name, closed_to, late_windows, table } = rollup;
         match (table, closed_to) {
             (Some(table), Some(closed_to)) => terminal::say(format_args!(
-                "rollup       {name}: closed to {closed_to}, {table}, {late_windows} windows wait for a correction"
+                "rollup       {name}: closed to {closed_to}, {table}, windows to be computed again: {late_windows}"
             )),
             _ if status.lake_error.is_some() => {}
             _ => terminal::say(format_args!("rollup       {name}: no window closed yet")),

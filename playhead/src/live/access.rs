@@ -19,6 +19,11 @@ impl Access {
         Access { token, on_loopback: address.ip().is_loopback() }
     }
 
+    /// For programs of this machine alone, whoever they are.
+    pub fn of_this_machine() -> Access {
+        Access { token: None, on_loopback: true }
+    }
+
     /// `of_query`: the query's token, decoded. `Err`: the status to refuse with, and why.
     pub fn check(&self, headers: &HeaderMap, of_query: Option<&str>) -> Result<(), (StatusCode, &'static str)> {
         let Some(token) = &self.token else { return self.check_host(headers) };
@@ -41,10 +46,16 @@ impl Access {
             ));
         }
         if FORWARDED.iter().any(|name| headers.contains_key(*name)) {
-            return Err((StatusCode::FORBIDDEN, "live.token is not set: a proxy's clients are not of this machine"));
+            return Err((
+                StatusCode::FORBIDDEN,
+                "a proxy's clients are not of this machine (live.token lets them look at /v1/live)",
+            ));
         }
         if headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site") {
-            return Err((StatusCode::FORBIDDEN, "live.token is not set: pages of other sites may not ask"));
+            return Err((
+                StatusCode::FORBIDDEN,
+                "pages of other sites may not ask (live.token lets them look at /v1/live)",
+            ));
         }
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let name = host.rsplit_once(':').map_or(host, |(name, port)| match port.parse::<u16>() {
@@ -54,7 +65,7 @@ impl Access {
         let is_address = name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
         match is_address || name.eq_ignore_ascii_case("localhost") {
             true => Ok(()),
-            false => Err((StatusCode::FORBIDDEN, "without live.token ask by address, or as localhost")),
+            false => Err((StatusCode::FORBIDDEN, "ask by address, or as localhost (or with live.token, at /v1/live)")),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! to a few at a time.
 use super::Readiness;
 use super::metrics::Exposition;
+use crate::live::Access;
 use crate::log_source::{self, Batch, OutOfRange};
 use axum::extract::{ConnectInfo, Path, Query, Request};
 use axum::http::{StatusCode, header};
@@ -86,6 +87,10 @@ fn log_routes(log: OwnedLog) -> axum::Router<State> {
 
 /// Raw events are not for the network: there are no keys here.
 async fn this_machine_only(ConnectInfo(ends): ConnectInfo<Ends>, request: Request, next: middleware::Next) -> Response {
+    // A page of another site, or a proxy, may ask from this machine, too.
+    if let Err((_, reason)) = Access::of_this_machine().check(request.headers(), None) {
+        return (StatusCode::FORBIDDEN, format!("{reason}\n")).into_response();
+    }
     if ends.on_this_machine() {
         return next.run(request).await;
     }

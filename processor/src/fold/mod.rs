@@ -49,8 +49,8 @@ impl WindowRows {
     #[must_use]
     pub fn without_states(mut self, plan: &Plan) -> WindowRows {
         let made: Vec<usize> = (0..plan.output().fields().len()).collect();
-        // These columns are there in every case.
-        self.rows = self.rows.project(&made).unwrap_or(self.rows);
+        let Ok(rows) = self.rows.project(&made) else { unreachable!("what the SQL makes is there in every case") };
+        self.rows = rows;
         self
     }
 }
@@ -122,9 +122,10 @@ impl Fold {
         self.open.iter_mut().map(|(start, groups)| look(groups, *start, windows.end(*start))).collect()
     }
 
-    /// Puts groups of the largest window together, until half of them are left; false: no window has two.
+    /// Puts groups of the largest window together, until half of them are left; false: no window has more than one beside
+    /// `(other)`.
     pub fn shrink(&mut self) -> Result<bool> {
-        let largest = self.open.values_mut().filter(|groups| groups.len() > 1).max_by_key(|groups| groups.bytes());
+        let largest = self.open.values_mut().filter(|groups| groups.len() > 2).max_by_key(|groups| groups.bytes());
         largest.map_or(Ok(false), |groups| groups.shrink().map(|()| true))
     }
 

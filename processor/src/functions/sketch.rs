@@ -83,7 +83,13 @@ impl<S: Sketch> SketchAccumulator<S> {
         for (row, (state, group)) in as_binary_array(states)?.iter().zip(group_indices).enumerate() {
             if let Some(state) = state.filter(|_| counts(filter, row)) {
                 let other = S::from_bytes(state)?;
-                self.change(*group, |sketch| sketch.merge(&other))?;
+                match &self.sketches[*group] {
+                    Some(_) => self.change(*group, |sketch| sketch.merge(&other))?,
+                    None => {
+                        self.heap_bytes += other.heap_bytes();
+                        self.sketches[*group] = Some(other);
+                    }
+                }
             }
         }
         Ok(())

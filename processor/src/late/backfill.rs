@@ -1,12 +1,13 @@
 //! Backfill: windows from before a rollup began, marked as if all their events had come late.
 //!
-//! A mark without positions asks for a window that has a revision, whichever: one that has is only unmarked. So a
-//! backfill may be asked for twice, goes on after a stop, and needs nobody but the corrector.
+//! A mark without events asks for a revision, whichever: a window that has one is only unmarked. One that has none is computed
+//! when the lake has all that the rollup had read when it was asked for: what comes after that for a closed window is late,
+//! and marked as such. So a backfill may be asked for twice, goes on after a stop, and needs nobody but the corrector.
 use super::marks::{LateWindows, Mark, Marks};
 use crate::limits::LATE_WINDOWS_MAX;
 use crate::positions::Positions;
 use crate::rollup::Definition;
-use crate::table::watermark_of;
+use crate::table::reached;
 use crate::windows::Windows;
 use crate::{Error, Lake};
 use event::clock::Micros;
@@ -29,6 +30,8 @@ pub struct Backfill {
     windows: Windows,
     /// Starts of the windows, µs: from the first to before the end.
     pub starts: Range<i64>,
+    /// What the rollup has read.
+    read: Positions,
 }
 
 /// Why there is none.
@@ -46,11 +49,12 @@ pub enum Refused {
     /// None is in the range.
     #[error("no window of {0} that is closed lies in that time")]
     NoWindow(String),
-    /// More than are kept.
-    #[error(
-        "these are {0} windows, and at most {LATE_WINDOWS_MAX} wait at the same time: do it in parts, with --until"
-    )]
-    TooMany(i64),
+    /// More than may be asked for.
+    #[error("these are {0} windows, and {1} may be asked for now: do it in parts, with --until")]
+    TooMany(i64, i64),
+    /// The end is before the beginning.
+    #[error("--until is before --since")]
+    Reversed,
     /// Tables.
     #[error(transparent)]
     Lake(#[from] LakeError),
@@ -60,9 +64,12 @@ impl Backfill {
     /// Looks what is to be done; nothing is changed.
     pub async fn plan(lake: &Lake, definition: &Definition, asked: Asked) -> Result<Backfill, Refused> {
         let name = &definition.name;
+        if asked.until_us.is_some_and(|until| until < asked.since_us) {
+            return Err(Refused::Reversed);
+        }
         let not_begun = || Refused::NotBegun(name.clone());
         let table = Table::open(&lake.rollups.join(name)).await?.ok_or_else(not_begun)?;
-        let watermark_us = watermark_of(name, &table).await?.ok_or_else(not_begun)?;
+        let (watermark_us, read) = reached(name, &table).await?.ok_or_else(not_begun)?;
         let held = Definition::of_table(name, &table).ok_or_else(|| Refused::Changed(name.clone()))?;
         let windows = held.windows().map_err(|_| Refused::Changed(name.clone()))?;
         let is_same = held.sql == definition.sql && definition.windows().is_ok_and(|configured| configured == windows);
@@ -71,9 +78,10 @@ impl Backfill {
         }
         Table::open(&lake.events).await?.ok_or(Refused::NoEvents)?;
         let starts = starts(windows, asked, watermark_us).ok_or_else(|| Refused::NoWindow(name.clone()))?;
-        let backfill = Backfill { rollup: name.clone(), windows, starts };
+        let backfill = Backfill { rollup: name.clone(), windows, starts, read };
+        let room = FILLED_IN_MAX.saturating_sub(marks(lake).await?.len()) as i64;
         match backfill.count() {
-            count if count > LATE_WINDOWS_MAX as i64 => Err(Refused::TooMany(count)),
+            count if count > room => Err(Refused::TooMany(count, room)),
             _ => Ok(backfill),
         }
     }
@@ -92,18 +100,39 @@ impl Backfill {
             return Err(Error::Broken("a processor has begun, and there is no table late_windows".to_owned()));
         };
         let mark = |start: i64| {
-            let mark = Mark { end_us: self.windows.end(start), positions: Positions::new(), events: 0, marked_at };
+            let mark = Mark { end_us: self.windows.end(start), positions: self.read.clone(), events: 0, marked_at };
             ((self.rollup.clone(), start), mark)
         };
         let marks: Marks = self.starts.clone().step_by(self.windows.slide_us() as usize).map(mark).collect();
         table.mark(&marks).await
     }
+
+    /// How many of them are still to be looked at.
+    pub async fn waiting(&self, lake: &Lake) -> Result<usize, LakeError> {
+        let is_asked = |((of, start), mark): &(&(String, i64), &Mark)| {
+            *of == self.rollup && self.starts.contains(start) && mark.is_filled_in()
+        };
+        Ok(marks(lake).await?.iter().filter(is_asked).count())
+    }
 }
 
-/// How many windows of a rollup wait to be computed.
-pub async fn waiting(lake: &Lake, rollup: &str) -> Result<usize, LakeError> {
-    let Some(mut table) = LateWindows::existing(&lake.late_windows).await? else { return Ok(0) };
-    Ok(table.read().await?.keys().filter(|(of, _)| of == rollup).count())
+/// Half of what may wait: late events have their place beside it.
+const FILLED_IN_MAX: usize = LATE_WINDOWS_MAX / 2;
+
+/// What waits to be computed, of all rollups.
+async fn marks(lake: &Lake) -> Result<Marks, LakeError> {
+    match LateWindows::existing(&lake.late_windows).await? {
+        Some(mut table) => table.read().await,
+        None => Ok(Marks::new()),
+    }
+}
+
+/// Takes back what was asked for of a rollup and is not computed yet; how many windows. Late events of theirs stay marked.
+pub async fn cancel(lake: &Lake, rollup: &str) -> Result<usize, LakeError> {
+    match LateWindows::existing(&lake.late_windows).await? {
+        Some(mut table) => table.unmark_filled_in(rollup).await,
+        None => Ok(0),
+    }
 }
 
 /// Starts of the windows within what is asked for that end at or before the watermark; `None`: there is none.

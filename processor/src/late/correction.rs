@@ -156,13 +156,16 @@ impl Corrected {
         let Some(watermark_us) = standing.watermark_us else { return Ok(due) };
         due.fence = self.table.corrections().await?;
         let can_be = |(_, mark): &(&i64, &Mark)| mark.end_us <= watermark_us && covers(reached, &mark.positions);
-        let marks: Vec<(i64, &Mark)> = marks.iter().filter(can_be).map(|(start, mark)| (*start, mark)).collect();
+        let mut marks: Vec<(i64, &Mark)> = marks.iter().filter(can_be).map(|(start, mark)| (*start, mark)).collect();
+        // Late events go before what is filled in.
+        marks.sort_by_key(|(start, mark)| (mark.is_filled_in(), *start));
         // In parts: of a backfill many more wait than are computed at once.
         for marks in marks.chunks(LOOKED_AT_ONCE) {
             let starts: BTreeSet<i64> = marks.iter().map(|(start, _)| *start).collect();
             let mut latest = self.table.latest(&ranges(self.plan.windows, starts.iter()), &starts).await?;
             for (start, mark) in marks {
                 match latest.remove(start) {
+                    Some(_) if mark.is_filled_in() => drop(due.covered.insert(*start, mark.positions.clone())),
                     Some(held) if covers(&held.positions, &mark.positions) => {
                         drop(due.covered.insert(*start, held.positions))
                     }
@@ -200,6 +203,7 @@ impl Corrected {
         };
         match self.table.correct(&windows, &newest, fence, reached, now_us).await? {
             Outcome::Committed { .. } => {
+                self.at_once = (self.at_once * 2).min(CORRECTED_AT_ONCE);
                 telemetry::corrected(&self.name, starts.len(), &windows);
                 covered.extend(starts.into_iter().map(|start| (start, reached.clone())));
                 Ok((covered, more))

@@ -29,10 +29,17 @@ pub(crate) struct Mark {
     pub(crate) end_us: i64,
     /// What `events` must hold for it.
     pub(crate) positions: Positions,
-    /// Late events; some count twice where a processor was killed before it had committed.
+    /// Late events; some count twice where a processor was killed before it had committed. None: see [`super::backfill`].
     pub(crate) events: u64,
     /// When the first of them was.
     pub(crate) marked_at: Micros,
+}
+
+impl Mark {
+    /// No event made it: a revision is asked for, whichever.
+    pub(crate) fn is_filled_in(&self) -> bool {
+        self.events == 0
+    }
 }
 
 /// By name of the rollup and start of the window, µs.
@@ -124,6 +131,19 @@ impl LateWindows {
             marks.len() < before
         };
         self.change(uncovered).await
+    }
+
+    /// Clears the marks of a rollup that no event made; how many.
+    pub(crate) async fn unmark_filled_in(&mut self, rollup: &str) -> Result<usize, LakeError> {
+        let mut cleared = 0;
+        let unmark = |marks: &mut Marks| {
+            let before = marks.len();
+            marks.retain(|(of, _), mark| of != rollup || !mark.is_filled_in());
+            cleared = before - marks.len();
+            cleared > 0
+        };
+        self.change(unmark).await?;
+        Ok(cleared)
     }
 
     /// Writes the table anew as `change` leaves it; nothing where it says that nothing changed.

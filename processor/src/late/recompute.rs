@@ -1,7 +1,7 @@
 //! Windows computed again from the rows of the table `events`.
 use crate::Error;
 use crate::fold::{Bounds, Fold, WindowRows};
-use crate::limits::CORRECTED_BYTES_MAX;
+use crate::limits::{CORRECTED_BYTES_MAX, OPEN_BYTES_MAX};
 use crate::rollup::{Events, Plan};
 use crate::windows::Windows;
 use arrow_array::cast::AsArray;
@@ -50,6 +50,8 @@ pub(super) async fn recompute(
                 if starts.len() > 1 && fold.bytes() > CORRECTED_BYTES_MAX {
                     return Ok(None);
                 }
+                // As it would have been while it was open.
+                while fold.bytes() > OPEN_BYTES_MAX && fold.shrink()? {}
             }
             // The loop that reads the log has its turn after each batch.
             tokio::task::yield_now().await;

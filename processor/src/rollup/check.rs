@@ -18,7 +18,7 @@ pub struct Refused {
 }
 
 impl Refused {
-    pub(super) fn new(what: impl Into<String>, instead: impl Into<String>) -> Self {
+    pub(crate) fn new(what: impl Into<String>, instead: impl Into<String>) -> Self {
         Refused { what: what.into(), instead: instead.into() }
     }
 }

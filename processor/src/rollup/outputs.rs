@@ -39,7 +39,7 @@ pub(super) struct Output {
     /// `None`: it is an expression over aggregates, or its aggregate can't be merged from what it comes to.
     pub(super) merge: Option<Merge>,
     /// Its place among keys and aggregates.
-    place: Option<usize>,
+    pub(super) place: Option<usize>,
 }
 
 impl Output {

@@ -178,6 +178,13 @@ impl Plan {
                 "leave out the HAVING, and filter when you read",
             ));
         }
+        if let Some(key) = (0..self.keys.len()).find(|key| self.outputs.iter().all(|output| output.place != Some(*key)))
+        {
+            return Err(Refused::new(
+                format!("it groups by {}, which is not among its columns", self.aggregated.field(key).name()),
+                "select every column that it groups by",
+            ));
+        }
         let merge = |output: &Output| match output.merge {
             Some(merge) => Ok(merge),
             None => Err(Refused::new(

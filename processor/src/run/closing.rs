@@ -35,6 +35,7 @@ impl Processor {
             if self.stopped {
                 return Ok(());
             }
+            self.rollups[index].ticked();
             tokio::task::yield_now().await;
         }
         match self.release().await {
@@ -55,7 +56,9 @@ impl Processor {
         let ended: Vec<(u32, u64)> =
             self.partitions.iter().filter_map(|(number, read)| Some((*number, read.ended_at?))).collect();
         for (number, read) in self.partitions.iter().filter(|(_, read)| read.ended_at.is_none()) {
-            telemetry::lag_seconds(*number, now.wall_us - read.received);
+            if let Some(received) = read.received {
+                telemetry::lag_seconds(*number, now.wall_us - received);
+            }
         }
         for (number, ended_at) in ended {
             let end = self.reader.bounds(number).await?.end;

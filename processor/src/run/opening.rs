@@ -62,6 +62,7 @@ impl Processor {
                         recent: VecDeque::new(),
                         has_changed: true,
                         unshown: None,
+                        open_at_tick: 0,
                     });
                 }
                 let late_windows = LateWindows::open(&lake.late_windows, log.as_ref()).await?;

@@ -25,7 +25,6 @@ impl Processor {
         for partition in &numbers {
             log.insert(*partition, self.reader.bounds(*partition).await?);
         }
-        let marks = self.late_windows.read().await?;
         let (now_us, mut from) = (self.clock.now(), BTreeMap::new());
         for index in 0..self.rollups.len() {
             let rollup = &mut self.rollups[index];
@@ -33,8 +32,6 @@ impl Processor {
             let latest_start = rollup.plan.windows.latest_start(now_us);
             let beginning = Beginning::of(&standing, &log, rollup.plan.windows.end(latest_start));
             rollup.begin_anew(self.groups, beginning.watermark_us);
-            let of_rollup = marks.keys().filter(|(of, _)| *of == rollup.name).map(|(_, start)| *start);
-            rollup.kept.marked_before(of_rollup);
             rollup.committed_at = Instant::now();
             let name = rollup.name.clone();
             for (partition, held) in &log {
@@ -50,6 +47,12 @@ impl Processor {
                 let from = from.entry(*partition).or_insert(position.dedup);
                 *from = position.dedup.min(*from);
             }
+        }
+        // After the tables: whoever moved a position past a window that it did not keep open had marked it before.
+        let marks = self.late_windows.read().await?;
+        for rollup in &mut self.rollups {
+            let of_rollup = marks.keys().filter(|(of, _)| *of == rollup.name).map(|(_, start)| *start);
+            rollup.kept.marked_before(of_rollup);
         }
         for (partition, held) in log {
             let wanted = from.get(&partition).copied().unwrap_or(held.end);

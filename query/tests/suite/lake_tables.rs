@@ -6,6 +6,7 @@ use arrow_schema::{DataType, Field, Schema};
 use async_trait::async_trait;
 use lake::location::Location;
 use lake::table::{Commit, Spec, Table};
+use processor::rollup::Definition;
 use query::{LAKE_TABLES, Lake, OpenWindows, Query};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,7 +28,8 @@ impl OpenWindows for NoNode {
 pub fn query(root: &Path) -> Query {
     let at = |name: &str| Location::Local(root.join(name));
     let lake = Lake { tables: LAKE_TABLES.map(at), rollups: at("rollups") };
-    Query::new(lake, vec!["kept".to_owned()], Arc::new(NoNode)).unwrap()
+    Query::new(lake, vec![Definition { name: "kept".to_owned(), ..Definition::defaults().remove(0) }], Arc::new(NoNode))
+        .unwrap()
 }
 
 /// The one number that a statement answers.

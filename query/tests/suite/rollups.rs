@@ -1,6 +1,7 @@
 //! Views of rollups: newest revisions, windows put together.
 use super::lake_tables::{HOUR_US, number, query, refused, times, write};
 use arrow_array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use datafusion::physical_plan::displayable;
 use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -37,6 +38,11 @@ async fn of_each_window_the_newest_revision_is_shown_whichever_file_it_is_in() {
     let query = query(temp.path());
     assert_eq!(number(&query, "select sum(plays) from revisions.plays").await, 43);
     assert_eq!(number(&query, "select sum(plays) from rollups.plays").await, 32);
+    let plan = query.plan("select * from rollups.plays").await.unwrap().create_physical_plan().await.unwrap();
+    let shown = displayable(plan.as_ref()).indent(false).to_string();
+    // What is held in memory is the first input of a join.
+    let (join, rest) = shown.split_once("HashJoinExec").unwrap();
+    assert!(!join.contains("DataSourceExec") && rest.contains("RightSemi"), "{shown}");
     assert_eq!(number(&query, "select count(*) from rollups.plays where device_type = 'web'").await, 0);
     assert_eq!(number(&query, "select count(*) from rollups.plays where window_start > '2026-01-01'").await, 0);
     assert_eq!(number(&query, "select plays from rollups.plays where window_start = '1970-01-01T00:00:00Z'").await, 20);

@@ -6,7 +6,7 @@ use datafusion::common::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 use open_windows::Node;
 use query::Query;
-use std::io::{BufWriter, IsTerminal, Read};
+use std::io::{BufWriter, ErrorKind, IsTerminal, Read, Stdout, Write};
 use std::sync::Arc;
 
 mod open_windows;
@@ -17,10 +17,13 @@ mod prompt;
 pub async fn run(context: Context, options: Sql) -> Result<Outcome, Error> {
     terminal::init_logging("warn");
     let storage = context.look()?;
-    let kept = context.config.rollups().rollups.into_iter().map(|rollup| rollup.name).collect();
+    let kept = context.config.rollups().rollups;
     let node = Arc::new(Node::new(&storage.log, &context.config));
     let query = Query::new(storage.lake.queried(), kept, node).map_err(|error| words(&error))?;
     let format = if context.common.json { Format::Json } else { options.format };
+    if format == Format::Parquet && std::io::stdout().is_terminal() {
+        return Err("Parquet is no text: send it to a file, with > rows.parquet".into());
+    }
     let statement = match options.statement {
         Some(statement) => statement,
         None if std::io::stdin().is_terminal() => return prompt::run(query, format).await,
@@ -30,9 +33,6 @@ pub async fn run(context: Context, options: Sql) -> Result<Outcome, Error> {
             statement
         }
     };
-    if format == Format::Parquet && std::io::stdout().is_terminal() {
-        return Err("Parquet is no text: send it to a file, with > rows.parquet".into());
-    }
     print(&query, &statement, format).await?;
     Ok(Outcome::Right)
 }
@@ -40,11 +40,10 @@ pub async fn run(context: Context, options: Sql) -> Result<Outcome, Error> {
 /// Runs a statement and prints its rows.
 async fn print(query: &Query, statement: &str, format: Format) -> Result<(), Error> {
     let rows = query.plan(statement).await.map_err(|error| words(&error))?;
-    match output::write(rows, format, BufWriter::new(std::io::stdout())).await {
-        Err(error) if is_broken_pipe(&error) => Ok(()),
-        Err(error) => Err(words(&error).into()),
-        Ok(()) => Ok(()),
-    }
+    let mut out = Pipe { out: std::io::stdout(), is_closed: false };
+    let written = output::write(rows, format, BufWriter::new(&mut out)).await;
+    // Nobody reads any more (`| head`), which is no error of ours.
+    if out.is_closed { Ok(()) } else { written.map_err(|error| words(&error).into()) }
 }
 
 /// What went wrong, without the libraries' own prefixes around our words.
@@ -63,7 +62,20 @@ fn words(error: &DataFusionError) -> String {
     }
 }
 
-/// Nobody reads any more (`| head`), which is no error of ours.
-fn is_broken_pipe(error: &DataFusionError) -> bool {
-    matches!(error.find_root(), DataFusionError::IoError(error) if error.kind() == std::io::ErrorKind::BrokenPipe)
+/// Standard output, which somebody may close; the writers of formats don't hand on why they could not write.
+struct Pipe {
+    out: Stdout,
+    is_closed: bool,
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.out.write(bytes);
+        self.is_closed |= written.as_ref().is_err_and(|error| error.kind() == ErrorKind::BrokenPipe);
+        written
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
 }

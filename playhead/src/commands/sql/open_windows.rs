@@ -22,7 +22,7 @@ impl Node {
     /// The one that owns the log; over Kafka the one at `admin.listen`.
     pub fn new(log: &LogPlace, config: &Config) -> Node {
         let admin = match log.owned() {
-            Some(data) => data.announced().map(|node| node.admin),
+            Some(data) => data.running().map(|node| node.admin),
             None => Some(config.admin.listen.to_string()),
         };
         Node(admin.map(AdminClient::new))

@@ -11,6 +11,7 @@ use rustyline::history::DefaultHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Config, Editor, Helper};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 const HELP: &str = "\
 a statement ends with ;   \\d shows the tables   \\d NAME its columns   \\q or Ctrl-D ends   Ctrl-C stops a statement";
@@ -27,6 +28,10 @@ pub async fn run(query: Query, format: Format) -> Result<Outcome, Error> {
         let _ = editor.load_history(file);
     }
     terminal::note(HELP);
+    let query = Arc::new(query);
+    if let Err(error) = query.look().await {
+        terminal::complain(&super::words(&error));
+    }
     loop {
         editor.set_helper(Some(Names(query.tables())));
         // Reading a line blocks its thread.
@@ -47,7 +52,7 @@ pub async fn run(query: Query, format: Format) -> Result<Outcome, Error> {
                 }
                 match statement(line.trim()) {
                     None => return Ok(Outcome::Right),
-                    Some(statement) => answer(&query, &statement, format).await,
+                    Some(statement) => answer(&query, statement, format).await,
                 }
             }
             Err(ReadlineError::Interrupted) => {}
@@ -71,17 +76,26 @@ fn statement(line: &str) -> Option<String> {
 }
 
 /// Prints what comes of a statement, unless it is stopped first.
-async fn answer(query: &Query, statement: &str, format: Format) {
+async fn answer(query: &Arc<Query>, statement: String, format: Format) {
     if statement.starts_with('\\') {
         return terminal::note(HELP);
     }
+    let query = query.clone();
+    // A task of its own: some statements compute for long without a pause.
+    let mut printing =
+        tokio::spawn(
+            async move { print(&query, statement.trim_end_matches(';'), format).await.map_err(|e| e.to_string()) },
+        );
     tokio::select! {
-        printed = print(query, statement.trim_end_matches(';'), format) => {
-            if let Err(error) = printed {
-                terminal::complain(&error);
-            }
+        printed = &mut printing => match printed {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => terminal::complain(&error),
+            Err(panic) => terminal::complain(&panic),
+        },
+        _ = tokio::signal::ctrl_c() => {
+            printing.abort();
+            terminal::note("stopped");
         }
-        _ = tokio::signal::ctrl_c() => terminal::note("stopped"),
     }
 }
 

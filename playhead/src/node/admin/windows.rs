@@ -4,16 +4,20 @@ use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
 use axum::Extension;
+use axum::body::Body;
 use axum::extract::Path;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
 use event::schema::TIME_ZONE;
+use futures::stream::{self, Stream};
 use processor::fold::WindowRows;
 use processor::live::{Live, Shown};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -21,6 +25,9 @@ use tokio::time::timeout;
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Answers at the same time; more wait. Each holds every row of a rollup's open windows.
 const ANSWERS_MAX: usize = 1;
+
+/// Bytes of an answer that go at once.
+const PART_BYTES: usize = 256 << 10;
 
 /// `GET /NAME`.
 pub fn routes(live: Arc<Live>) -> axum::Router<State> {
@@ -33,25 +40,34 @@ async fn open_windows(
     Extension(turns): Extension<Arc<Semaphore>>,
     Path(name): Path<String>,
 ) -> Response {
-    let Ok(_turn) = turns.acquire().await else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
+    let Ok(turn) = turns.acquire_owned().await else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
     let Some(mut watcher) = live.watch(&name) else {
         return (StatusCode::NOT_FOUND, format!("no rollup {name} is kept here\n")).into_response();
     };
     let Ok(shown) = timeout(ANSWER_MAX, watcher.next()).await else {
         return (StatusCode::SERVICE_UNAVAILABLE, "the processor does not answer: see /readyz\n").into_response();
     };
-    match spawn_blocking(move || stream(&shown)).await {
+    match spawn_blocking(move || as_stream(&shown)).await {
         Ok(Ok(None)) => StatusCode::NO_CONTENT.into_response(),
-        Ok(Ok(Some(stream))) => {
-            ([(header::CONTENT_TYPE, "application/vnd.apache.arrow.stream")], stream).into_response()
+        Ok(Ok(Some(bytes))) => {
+            let body = Body::from_stream(in_parts(bytes.into(), turn));
+            ([(header::CONTENT_TYPE, "application/vnd.apache.arrow.stream")], body).into_response()
         }
         Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }
 
+/// The bytes, and the turn until they are gone.
+fn in_parts(bytes: Bytes, turn: OwnedSemaphorePermit) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    stream::unfold((bytes, turn), |(mut bytes, turn)| async move {
+        let part = bytes.split_to(bytes.len().min(PART_BYTES));
+        (!part.is_empty()).then(|| (Ok(part), (bytes, turn)))
+    })
+}
+
 /// `None`: no window is open.
-fn stream(shown: &Shown) -> Result<Option<Vec<u8>>, ArrowError> {
+fn as_stream(shown: &Shown) -> Result<Option<Vec<u8>>, ArrowError> {
     let open = shown.windows.iter().filter(|window| window.is_open);
     let batches = open.map(|window| with_window(&window.rows)).collect::<Result<Vec<_>, _>>()?;
     let Some(first) = batches.first() else { return Ok(None) };

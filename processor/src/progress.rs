@@ -1,13 +1,13 @@
 //! How far rollups are, by what their tables say: for who looks from outside.
 use crate::Lake;
 use crate::late::LateWindows;
-use crate::table::watermark_of;
+use crate::table::reached;
 use event::clock::Micros;
 use lake::table::{ActiveFile, Error, Table};
 
 /// One rollup.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct Progress {
     /// Its name.
     pub name: String,
     /// Windows that end at or before this are in its table, µs; `None`: nothing was committed yet.
@@ -19,20 +19,22 @@ pub struct Standing {
 }
 
 /// How far these are.
-pub async fn standings(lake: &Lake, names: impl IntoIterator<Item = String>) -> Result<Vec<Standing>, Error> {
+pub async fn progress(lake: &Lake, names: impl IntoIterator<Item = String>) -> Result<Vec<Progress>, Error> {
     let marks = match LateWindows::existing(&lake.late_windows).await? {
         Some(mut table) => table.read().await?,
         None => Default::default(),
     };
-    let mut standings = Vec::new();
+    let mut found = Vec::new();
     for name in names {
         let table = Table::open(&lake.rollups.join(&name)).await?;
         let (closed_to, files) = match &table {
-            Some(table) => (watermark_of(&name, table).await?, Some(table.files().await?)),
+            Some(table) => {
+                (reached(&name, table).await?.map(|(watermark_us, _)| watermark_us), Some(table.files().await?))
+            }
             None => (None, None),
         };
         let late_windows = marks.keys().filter(|(of, _)| *of == name).count();
-        standings.push(Standing { name, closed_to, files, late_windows });
+        found.push(Progress { name, closed_to, files, late_windows });
     }
-    Ok(standings)
+    Ok(found)
 }
