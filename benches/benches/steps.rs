@@ -171,7 +171,9 @@ fn evaluated(plan: &Plan, events: impl Iterator<Item = (usize, i64)>) -> Evaluat
         );
         bytes::Bytes::from(event)
     };
-    plan.evaluate(&Events::new(batch_of(&events.map(body).collect::<Vec<_>>())).unwrap()).unwrap()
+    let record = codec::encode(&batch_of(&events.map(body).collect::<Vec<_>>())).unwrap();
+    let place = Place { topic: "events", partition: 0, offset: 0, timestamp: START_MS };
+    plan.evaluate(&Events::new(codec::decode(&record, place, BOUNDS).batch).unwrap()).unwrap()
 }
 
 fn plan_of(window: Duration) -> Arc<Plan> {
