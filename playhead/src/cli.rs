@@ -263,7 +263,7 @@ Examples:
 
 Tables: events, dead_letters, late_windows; of each rollup rollups.NAME (of each window the newest revision), revisions.NAME
 (all), hours.NAME and days.NAME (windows put together), live.NAME (what is open now, of the node of this machine).
-SQL is DataFusion's, and nothing can be written. event_id is shown as a UUID: compare it with uuid_to_bin('...').";
+SQL is DataFusion's, and nothing can be written. event_id is shown as a UUID, and may be compared with one.";
 
 /// Options of `sql`.
 #[derive(Debug, Clone, Args)]

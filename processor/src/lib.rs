@@ -27,7 +27,7 @@
 //! (`late`).
 //!
 //! Windows are of all partitions, so one process reads them all; others stand by (`run/standby`). Not yet: work shared by
-//! several; open windows and their bytes are told and not bounded.
+//! several.
 pub mod fold;
 pub mod functions;
 mod kept;

@@ -1,10 +1,13 @@
-//! Functions beside DataFusion's own: ids between 16 bytes and their text. Named as MySQL names them.
+//! What DataFusion does not know of ids: functions between 16 bytes and their text, named as MySQL names them, and that both
+//! compare.
 use arrow_array::builder::{BinaryBuilder, StringBuilder};
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 use datafusion::common::cast::{as_binary_array, as_string_array};
-use datafusion::common::{DataFusionError, Result};
-use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
+use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::{ColumnarValue, Expr, ExprSchemable, ScalarUDF, Volatility, create_udf};
+use datafusion::sql::sqlparser::ast::BinaryOperator;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -21,6 +24,37 @@ pub(crate) fn all() -> Vec<ScalarUDF> {
         of("bin_to_uuid", DataType::Binary, DataType::Utf8, bin_to_uuid),
         of("uuid_to_bin", DataType::Utf8, DataType::Binary, uuid_to_bin),
     ]
+}
+
+/// Compares ids, which are bytes, with their text: else no row would match, in silence.
+#[derive(Debug)]
+pub(crate) struct IdsAsText;
+
+impl ExprPlanner for IdsAsText {
+    fn plan_binary_op(&self, mut raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        let is_bytes = |side: &Expr| side.get_type(schema).is_ok_and(|data_type| data_type == DataType::Binary);
+        if matches!(raw.op, BinaryOperator::Eq | BinaryOperator::NotEq) {
+            if is_bytes(&raw.left) {
+                raw.right = as_id(raw.right)?;
+            } else if is_bytes(&raw.right) {
+                raw.left = as_id(raw.left)?;
+            }
+        }
+        Ok(PlannerResult::Original(raw))
+    }
+}
+
+/// A text as the bytes of its UUID; any other expression as it is.
+fn as_id(expression: Expr) -> Result<Expr> {
+    match expression {
+        Expr::Literal(ScalarValue::Utf8(Some(text)), metadata) => {
+            let id = Uuid::parse_str(&text).map_err(|error| {
+                DataFusionError::Plan(format!("an id is compared with {text:?}, which is no UUID: {error}"))
+            })?;
+            Ok(Expr::Literal(ScalarValue::Binary(Some(id.into_bytes().to_vec())), metadata))
+        }
+        other => Ok(other),
+    }
 }
 
 /// The UUID of each id; null where it has not 16 bytes.

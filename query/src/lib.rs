@@ -29,6 +29,7 @@ use async_trait::async_trait;
 use catalog::Catalog;
 use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::dataframe::DataFrame;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -74,12 +75,13 @@ impl Query {
             .with_information_schema(true)
             .with_default_catalog_and_schema(catalog::NAME, catalog::DEFAULT_SCHEMA)
             .with_create_default_catalog_and_schema(false);
-        let context = SessionContext::new_with_config_rt(config, runtime.clone());
+        let mut context = SessionContext::new_with_config_rt(config, runtime.clone());
         processor::functions::all()
             .into_iter()
             .chain(processor::functions::merging())
             .for_each(|function| context.register_udaf(function));
         functions::all().into_iter().for_each(|function| context.register_udf(function));
+        context.register_expr_planner(Arc::new(functions::IdsAsText))?;
         let catalog = Catalog::new(lake, kept, open_windows, runtime);
         context.register_catalog(catalog::NAME, catalog.provider()?);
         Ok(Query { context, catalog })

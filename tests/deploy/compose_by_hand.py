@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 
 import compose_file
 import monitoring
@@ -154,6 +155,29 @@ def load(cluster, name, acked):
     return report["acknowledged"], report["unknown"]
 
 
+class Screen(threading.Thread):
+    """Looks at the open windows of the processor, as people do while events come."""
+
+    def __init__(self, cluster):
+        super().__init__(daemon=True)
+        self.cluster, self.off, self.titles, self.failed = cluster, threading.Event(), 0, None
+
+    def run(self):
+        while not self.off.wait(0.5) and not self.failed:
+            try:
+                _, row = self.cluster.playhead("processor", "sql", "select count(*) as titles from live.audience")
+                self.titles = max(self.titles, row["titles"])
+            except (Failed, KeyError, ValueError) as error:
+                self.failed = error
+
+    def end(self):
+        self.off.set()
+        self.join()
+        if self.failed or not self.titles:
+            raise Failed(f"open windows by SQL: {self.titles} titles, {self.failed}")
+        print(f"  processor: {self.titles} titles in open windows, by playhead sql")
+
+
 def audit(cluster, name, acked, sent):
     """Exact, each file of acknowledged events in it; `sent` is what each load returned."""
     acknowledged, unknown = map(sum, zip(*sent))
@@ -235,10 +259,12 @@ def main():
             for name in cluster.services:
                 if name != "grafana":
                     cluster.up(name)
-            sent = []
+            sent, screen = [], Screen(cluster)
+            screen.start()
             for name in ("ingest-1", "ingest-2"):
                 acked.append(cluster.scratch / f"acked-{name}")
                 sent.append(load(cluster, name, acked))
+            screen.end()
             audit(cluster, "sink-1", acked, sent)
             groups(cluster)
             scraped(cluster)

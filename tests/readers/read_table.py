@@ -24,6 +24,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 
+from report import Report
+
 TYPES = {
     "event_id": pa.binary(),
     "tenant_id": pa.string(),
@@ -59,20 +61,6 @@ POLARS_TYPES = {
     pa.int64(): pl.Int64, pa.int32(): pl.Int32, pa.int16(): pl.Int16, pa.float32(): pl.Float32, pa.bool_(): pl.Boolean,
     pa.date32(): pl.Date,
 }
-
-
-class Report:
-    """Counts what held and what did not."""
-
-    def __init__(self):
-        self.passed = self.failed = 0
-
-    def check(self, what, holds, detail=""):
-        if holds:
-            self.passed += 1
-        else:
-            self.failed += 1
-            print(f"FAILED  {what}" + (f": {detail}" if detail else ""))
 
 
 def of_pyarrow(path, options, report):

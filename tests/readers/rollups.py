@@ -28,6 +28,8 @@ import datasketches
 import duckdb
 import duckdb_extension_delta
 
+from report import Report
+
 WINDOW_S = 2
 LATE_A_ROUND = 20
 STANDARD_ERROR = 0.016
@@ -67,20 +69,6 @@ ROLLUPS = [
         ("impressions", of("ad_start"), EXACT), ("completions", of("ad_end"), EXACT), ("skips", of("ad_skip"), EXACT),
         ("clicks", of("ad_click"), EXACT), ("errors", of("ad_error"), EXACT), SESSIONS]),
 ]
-
-
-class Report:
-    """Counts what held and what did not."""
-
-    def __init__(self):
-        self.passed = self.failed = 0
-
-    def check(self, what, holds, detail=""):
-        if holds:
-            self.passed += 1
-        else:
-            self.failed += 1
-            print(f"FAILED  {what}" + (f": {detail}" if detail else ""))
 
 
 def free_port():

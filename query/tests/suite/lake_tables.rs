@@ -169,5 +169,10 @@ async fn an_id_is_bytes_that_compare_with_its_text() {
     let same = format!("select cast(bin_to_uuid(uuid_to_bin('{id}')) = '{id}' as bigint)");
     assert_eq!(number(&query, &same).await, 1);
     assert_eq!(number(&query, &format!("select cast(length(encode(uuid_to_bin('{id}'), 'hex')) as bigint)")).await, 32);
+    for same in [format!("uuid_to_bin('{id}') = '{id}'"), format!("'{id}' = uuid_to_bin('{id}')")] {
+        assert_eq!(number(&query, &format!("select cast({same} as bigint)")).await, 1);
+    }
+    assert_eq!(number(&query, &format!("select cast(uuid_to_bin('{id}') <> '{id}' as bigint)")).await, 0);
+    assert!(refused(&query, &format!("select uuid_to_bin('{id}') = 'x'")).await.contains("is no UUID"));
     assert!(refused(&query, "select uuid_to_bin('none')").await.contains("is no UUID"));
 }
