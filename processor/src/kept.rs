@@ -266,7 +266,7 @@ impl Kept {
         self.closed_to_us
     }
 
-    /// Puts groups of the largest window together; false: no window has two.
+    /// Puts groups of the largest window together; false: none can be ([`Fold::shrink`]).
     pub(crate) fn shrink(&mut self) -> Result<bool> {
         self.fold.shrink()
     }
