@@ -1,5 +1,11 @@
-//! The system's clock: the one place where the wall clock is read.
+//! The system's clock: the one place where the wall clock is read; and how a time is written.
+use chrono::{DateTime, SecondsFormat};
 use event::clock::{Clock, Micros};
+
+/// A time as people and JSON have it (RFC 3339); `None`: no calendar reaches it.
+pub fn rfc3339(us: Micros) -> Option<String> {
+    DateTime::from_timestamp_micros(us).map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+}
 
 /// The wall clock of this machine.
 #[derive(Debug, Clone, Copy, Default)]

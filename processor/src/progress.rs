@@ -1,6 +1,6 @@
 //! How far rollups are, by what their tables say: for who looks from outside.
 use crate::Lake;
-use crate::late::LateWindows;
+use crate::late::marks;
 use crate::table::reached;
 use event::clock::Micros;
 use lake::table::{ActiveFile, Error, Table};
@@ -20,10 +20,7 @@ pub struct Progress {
 
 /// How far these are.
 pub async fn progress(lake: &Lake, names: impl IntoIterator<Item = String>) -> Result<Vec<Progress>, Error> {
-    let marks = match LateWindows::existing(&lake.late_windows).await? {
-        Some(mut table) => table.read().await?,
-        None => Default::default(),
-    };
+    let marks = marks(&lake.late_windows).await?;
     let mut found = Vec::new();
     for name in names {
         let table = Table::open(&lake.rollups.join(&name)).await?;

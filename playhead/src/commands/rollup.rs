@@ -1,9 +1,8 @@
 //! `playhead rollup check | explain | backfill`
 use super::{Context, Error, Outcome};
 use crate::cli::{self, RollupAction};
-use crate::clock::SystemClock;
+use crate::clock::{SystemClock, rfc3339};
 use crate::terminal;
-use chrono::{DateTime, SecondsFormat};
 use event::clock::Clock;
 use processor::backfill::{Asked, Backfill, cancel};
 use processor::rollup::{Definition, Plan, Refused};
@@ -90,9 +89,7 @@ async fn backfill(context: &Context, rollups: &[Definition], options: &cli::Back
     if !options.dry_run {
         planned.mark(&lake, SystemClock.now()).await?;
     }
-    let time =
-        |us: i64| DateTime::from_timestamp_micros(us).map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true));
-    let (first, last) = (time(planned.starts.start), time(planned.starts.end));
+    let (first, last) = (rfc3339(planned.starts.start), rfc3339(planned.starts.end));
     if options.wait {
         if storage.log.owned().is_some_and(|data| data.running().is_none()) {
             terminal::note("no node runs here: they are computed when one does (playhead up)");

@@ -1,10 +1,10 @@
 //! `playhead status`: how far log and lake are, and whether the node runs.
 use super::{Context, Error, Outcome};
 use crate::audit::Tables;
+use crate::clock::rfc3339;
 use crate::log_source::LogSource;
 use crate::storage::LakePlace;
 use crate::terminal;
-use chrono::{DateTime, SecondsFormat};
 use lake::table::{ActiveFile, Table};
 use processor::progress::{Progress, progress};
 use serde::Serialize;
@@ -184,10 +184,9 @@ async fn table_status(table: Option<&Table>) -> Result<Option<TableStatus>, Erro
 
 impl From<Progress> for RollupStatus {
     fn from(progress: Progress) -> Self {
-        let closed_to = progress.closed_to.and_then(DateTime::from_timestamp_micros);
         RollupStatus {
             name: progress.name,
-            closed_to: closed_to.map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+            closed_to: progress.closed_to.and_then(rfc3339),
             late_windows: progress.late_windows,
             table: progress.files.as_deref().map(FilesStatus::from),
         }

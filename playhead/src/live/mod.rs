@@ -111,13 +111,18 @@ async fn look(
         let names = screen.live.names().collect::<Vec<_>>().join(", ");
         Problem::new(StatusCode::NOT_FOUND, format!("no rollup is named {rollup:?}; there are: {names}"))
     })?;
-    let shown = timeout(ANSWER_MAX, watcher.next()).await.map_err(|_| {
+    let shown = next(&mut watcher).await.ok_or_else(|| {
         let detail =
             "the processor shows nothing now: /readyz on the admin address says why, or another one keeps the rollups";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     })?;
     let view = view(screen, rollup, shown, &ask).await?;
     Ok((watcher, ask, view))
+}
+
+/// The rollup as it is now; `None`: the processor does not show it.
+pub async fn next(watcher: &mut Watcher) -> Option<Arc<Shown>> {
+    timeout(ANSWER_MAX, watcher.next()).await.ok()
 }
 
 /// Made beside the event path, a few at a time.

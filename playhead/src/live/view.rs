@@ -1,5 +1,6 @@
 //! A rollup as it is now, as JSON: of each window the rows that were asked for.
 use super::ask::Ask;
+use crate::clock::rfc3339;
 use arrow_array::cast::AsArray;
 use arrow_array::{BooleanArray, RecordBatch, StringArray};
 use arrow_cast::cast;
@@ -8,7 +9,6 @@ use arrow_ord::sort::{SortOptions, sort_to_indices};
 use arrow_schema::{ArrowError, DataType};
 use arrow_select::filter::filter_record_batch;
 use arrow_select::take::take_record_batch;
-use chrono::{DateTime, SecondsFormat};
 use processor::live::{Shown, Window};
 use serde_json::{Value, json};
 
@@ -20,21 +20,17 @@ pub fn of(rollup: &str, shown: &Shown, ask: &Ask) -> Result<Value, String> {
     let windows = begun.take(ask.windows).map(|window| of_window(window, ask));
     Ok(json!({
         "rollup": rollup,
-        "at": time(shown.at),
-        "watermark": shown.watermark_us.and_then(time),
+        "at": rfc3339(shown.at),
+        "watermark": shown.watermark_us.and_then(rfc3339),
         "windows": windows.collect::<Result<Vec<_>, _>>()?,
     }))
-}
-
-fn time(us: i64) -> Option<String> {
-    DateTime::from_timestamp_micros(us).map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
 }
 
 fn of_window(window: &Window, ask: &Ask) -> Result<Value, String> {
     let rows = &window.rows;
     Ok(json!({
-        "window_start": time(rows.start_us),
-        "window_end": time(rows.end_us),
+        "window_start": rfc3339(rows.start_us),
+        "window_end": rfc3339(rows.end_us),
         "open": window.is_open,
         "events": rows.events,
         "groups": rows.rows.num_rows(),

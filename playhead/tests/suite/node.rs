@@ -44,6 +44,15 @@ pub fn playhead(data: &Path) -> Command {
     command
 }
 
+/// The same with a configuration of its own, beside the data.
+pub fn with_settings(data: &Path, settings: &str) -> Command {
+    let file = data.parent().unwrap().join("settings.toml");
+    std::fs::write(&file, settings).unwrap();
+    let mut command = playhead(data);
+    command.arg("--config").arg(file);
+    command
+}
+
 /// Flushes soon, and logs what is wrong.
 pub fn quickly(command: &mut Command, data: &Path) {
     command.env("RUST_LOG", "warn").env("PLAYHEAD_SINK__FLUSH_AGE_MS", "300").current_dir(data.parent().unwrap());

@@ -1,5 +1,5 @@
 //! Invariant 5: through SIGKILLs under load, with events that come late, a rollup is what its SQL gives over `events`.
-use super::node::{self, audit, pause, playhead, result};
+use super::node::{self, audit, pause, playhead, result, with_settings};
 use super::roles::eventually;
 use super::rounds::random;
 use arrow_array::RecordBatch;
@@ -12,7 +12,6 @@ use rand::Rng;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 use testbed::scratch;
 
@@ -82,14 +81,6 @@ async fn of_rollup(lake: &Path) -> (Counts, BTreeMap<i64, i32>) {
     (all.into_iter().filter(|((start, of), _)| newest[start] == *of).flat_map(|(_, counts)| counts).collect(), newest)
 }
 
-fn with_settings(data: &Path) -> Command {
-    let file = data.parent().unwrap().join("rollups.toml");
-    std::fs::write(&file, SETTINGS).unwrap();
-    let mut command = playhead(data);
-    command.arg("--config").arg(file);
-    command
-}
-
 #[test]
 fn killed_at_random_moments_while_events_come_late_the_newest_revisions_are_what_the_sql_gives_over_the_events() {
     let mut random = random("rollups killed");
@@ -97,7 +88,7 @@ fn killed_at_random_moments_while_events_come_late_the_newest_revisions_are_what
     let (data, acked) = (temp.path().join("data"), temp.path().join("acked.txt"));
     let ports = [scratch::port(), scratch::port()];
     let [listen, admin] = ports.each_ref().map(scratch::Port::address);
-    let mut node = node::start(with_settings(&data), &listen, &admin);
+    let mut node = node::start(with_settings(&data, SETTINGS), &listen, &admin);
     let mut load = playhead(&data);
     // An audience whose batches are doubled and bad now and then.
     load.args(["load", "--json", "--viewers", "2000", "--speed", "20", "--batch", "20", "--seconds", "86400"]);
@@ -113,7 +104,7 @@ fn killed_at_random_moments_while_events_come_late_the_newest_revisions_are_what
         }
         pause(Duration::from_millis(random.random_range(0..1_500)));
         node.kill();
-        node = node::start(with_settings(&data), &listen, &admin);
+        node = node::start(with_settings(&data, SETTINGS), &listen, &admin);
     }
     pause(Duration::from_secs(2));
     node::signal(load.id(), "INT");

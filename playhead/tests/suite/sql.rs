@@ -1,9 +1,9 @@
 //! `playhead sql` and `rollup backfill`, as a shell runs them.
-use super::node::{self, Node, output, playhead, result};
+use super::node::{self, Node, output, result, with_settings};
 use super::roles::eventually;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 const SETTINGS: &str = r#"
 rollup_defaults = false
@@ -23,20 +23,12 @@ sql = "select event_type, count(*) as n, approx_distinct(session_id) as sessions
 
 const ID: &str = "6ea6a914-9f62-4880-8729-6741b60f09c6";
 
-fn with_settings(data: &Path) -> Command {
-    let file = data.parent().unwrap().join("sql.toml");
-    std::fs::write(&file, SETTINGS).unwrap();
-    let mut command = playhead(data);
-    command.arg("--config").arg(file);
-    command
-}
-
 fn started(data: &Path) -> Node {
-    node::start(with_settings(data), "127.0.0.1:0", "127.0.0.1:0")
+    node::start(with_settings(data, SETTINGS), "127.0.0.1:0", "127.0.0.1:0")
 }
 
 fn sql(data: &Path, statement: &str, format: &str) -> Output {
-    let mut command = with_settings(data);
+    let mut command = with_settings(data, SETTINGS);
     command.args(["sql", "--format", format, statement]);
     output(&command)
 }
@@ -118,7 +110,7 @@ fn a_backfill_says_what_it_does_and_ends_when_all_is_computed() {
     let temp = tempfile::tempdir().unwrap();
     let data = temp.path().join("data");
     let backfill = |options: &[&str]| {
-        let mut command = with_settings(&data);
+        let mut command = with_settings(&data, SETTINGS);
         command.args(["rollup", "backfill", "--json"]).args(options);
         output(&command)
     };

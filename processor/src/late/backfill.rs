@@ -3,7 +3,7 @@
 //! A mark without events asks for a revision, whichever: a window that has one is only unmarked. One that has none is computed
 //! when the lake has all that the rollup had read when it was asked for: what comes after that for a closed window is late,
 //! and marked as such. So a backfill may be asked for twice, goes on after a stop, and needs nobody but the corrector.
-use super::marks::{LateWindows, Mark, Marks};
+use super::marks::{LateWindows, Mark, Marks, marks};
 use crate::limits::LATE_WINDOWS_MAX;
 use crate::positions::Positions;
 use crate::rollup::Definition;
@@ -79,7 +79,7 @@ impl Backfill {
         Table::open(&lake.events).await?.ok_or(Refused::NoEvents)?;
         let starts = starts(windows, asked, watermark_us).ok_or_else(|| Refused::NoWindow(name.clone()))?;
         let backfill = Backfill { rollup: name.clone(), windows, starts, read };
-        let room = FILLED_IN_MAX.saturating_sub(marks(lake).await?.len()) as i64;
+        let room = FILLED_IN_MAX.saturating_sub(marks(&lake.late_windows).await?.len()) as i64;
         match backfill.count() {
             count if count > room => Err(Refused::TooMany(count, room)),
             _ => Ok(backfill),
@@ -112,20 +112,12 @@ impl Backfill {
         let is_asked = |((of, start), mark): &(&(String, i64), &Mark)| {
             *of == self.rollup && self.starts.contains(start) && mark.is_filled_in()
         };
-        Ok(marks(lake).await?.iter().filter(is_asked).count())
+        Ok(marks(&lake.late_windows).await?.iter().filter(is_asked).count())
     }
 }
 
 /// Half of what may wait: late events have their place beside it.
 const FILLED_IN_MAX: usize = LATE_WINDOWS_MAX / 2;
-
-/// What waits to be computed, of all rollups.
-async fn marks(lake: &Lake) -> Result<Marks, LakeError> {
-    match LateWindows::existing(&lake.late_windows).await? {
-        Some(mut table) => table.read().await,
-        None => Ok(Marks::new()),
-    }
-}
 
 /// Takes back what was asked for of a rollup and is not computed yet; how many windows. Late events of theirs stay marked.
 pub async fn cancel(lake: &Lake, rollup: &str) -> Result<usize, LakeError> {

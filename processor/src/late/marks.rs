@@ -45,6 +45,14 @@ impl Mark {
 /// By name of the rollup and start of the window, µs.
 pub(crate) type Marks = BTreeMap<(String, i64), Mark>;
 
+/// All marks, of every rollup, for who has no handle; none where no processor has begun.
+pub(crate) async fn marks(at: &Location) -> Result<Marks, LakeError> {
+    match LateWindows::existing(at).await? {
+        Some(mut table) => table.read().await,
+        None => Ok(Marks::new()),
+    }
+}
+
 /// A handle of the table.
 pub(crate) struct LateWindows {
     table: Table,

@@ -15,4 +15,4 @@ mod marks;
 mod recompute;
 
 pub(crate) use correction::{Corrected, Corrector};
-pub(crate) use marks::{LateWindows, Mark, Marks};
+pub(crate) use marks::{LateWindows, Mark, Marks, marks};

@@ -1,5 +1,6 @@
 //! Open windows of a rollup, every row of them, as an Arrow stream: for `playhead sql`.
 use super::State;
+use crate::live;
 use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
@@ -16,13 +17,9 @@ use processor::fold::WindowRows;
 use processor::live::{Live, Shown};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 
-/// Who asks waits so long for the processor: it shows once a second, unless it waits for log or lake itself.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Answers at the same time; more wait. Each holds every row of a rollup's open windows.
 const ANSWERS_MAX: usize = 1;
 
@@ -44,7 +41,7 @@ async fn open_windows(
     let Some(mut watcher) = live.watch(&name) else {
         return (StatusCode::NOT_FOUND, format!("no rollup {name} is kept here\n")).into_response();
     };
-    let Ok(shown) = timeout(ANSWER_MAX, watcher.next()).await else {
+    let Some(shown) = live::next(&mut watcher).await else {
         return (StatusCode::SERVICE_UNAVAILABLE, "the processor does not answer: see /readyz\n").into_response();
     };
     match spawn_blocking(move || as_stream(&shown)).await {
