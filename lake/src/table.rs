@@ -70,6 +70,11 @@ impl Table {
         &self.name
     }
 
+    /// What tells it from every other table, one that was made anew at the same place too.
+    pub fn id(&self) -> String {
+        self.state.metadata().id().to_owned()
+    }
+
     /// Version of the snapshot.
     pub fn version(&self) -> u64 {
         self.state.version()

@@ -6,7 +6,7 @@
 //!                                                                           └─▶ the first record of the window: S
 //! ```
 //! No I/O, and no clock of its own.
-use crate::fold::{Bounds, Fold, WindowRows};
+use crate::fold::{Bounds, Fold, Partial, WindowRows};
 use crate::recovery::{Committed, Event};
 use crate::rollup::{Events, Plan};
 use crate::watermark::{Moment, Watermark};
@@ -18,6 +18,9 @@ use std::time::Duration;
 /// What a rollup's table says of a partition of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Position {
+    /// W: of windows that end at or before it all that this partition has below P was counted, µs; `i64::MIN`: none is.
+    /// Partitions that other processors have may be elsewhere.
+    pub(crate) closed_to_us: i64,
     /// P: everything below was counted, as far as its windows were closed.
     pub(crate) next: u64,
     /// S: the smallest offset with an event of a window that was open; at most P.
@@ -27,6 +30,9 @@ pub(crate) struct Position {
     /// Of the record before P; 0 where there was none yet.
     pub(crate) fingerprint: i64,
 }
+
+/// What a table says of partitions.
+pub(crate) type Standing = BTreeMap<u32, Position>;
 
 /// Where a record stands.
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +87,7 @@ pub(crate) struct Kept {
     plan: Arc<Plan>,
     fold: Fold,
     watermark: Watermark,
-    /// W as it was committed, µs.
+    /// W as it was committed, µs: of its partitions the smallest.
     closed_to_us: i64,
     partitions: BTreeMap<u32, Read>,
     /// Of each open window, by its start (µs) and by partition.
@@ -118,7 +124,7 @@ impl Kept {
 
     /// A partition is read from its S on.
     pub(crate) fn assign(&mut self, partition: u32, committed: Position) {
-        let Position { next: position, safe, dedup, fingerprint } = committed;
+        let Position { next: position, safe, dedup, fingerprint, .. } = committed;
         self.watermark.assign(partition, safe, position);
         self.partitions.insert(partition, Read { committed, next: safe, dedup, fingerprint });
     }
@@ -136,7 +142,7 @@ impl Kept {
         if offset < read.next {
             return Ok(Counted::default());
         }
-        let committed = Committed { watermark_us: self.closed_to_us, position: read.committed.next };
+        let committed = Committed { watermark_us: read.committed.closed_to_us, position: read.committed.next };
         let evaluated = self.plan.evaluate(events)?;
         let mut counted = Counted { failed: evaluated.failed, ..Counted::default() };
         let (windows, windows_max) = (self.plan.windows, self.windows_max);
@@ -191,7 +197,17 @@ impl Kept {
         self.watermark.advance(now)
     }
 
-    /// Whether a window ends at or before this watermark.
+    /// What others committed of partitions that are not here goes as far, µs ([`Watermark::follow`]).
+    pub(crate) fn follow(&mut self, others_us: i64, now: Moment) {
+        self.watermark.follow(others_us, now);
+    }
+
+    /// Whether a window ends between W as it was committed and this watermark, whether it has events or not.
+    pub(crate) fn passes_an_end(&self, watermark_us: i64) -> bool {
+        self.plan.windows.latest_end(watermark_us) > self.closed_to_us
+    }
+
+    /// Whether a window with events ends at or before this watermark.
     pub(crate) fn has_complete(&self, watermark_us: i64) -> bool {
         let first = self.first.keys().next().into_iter().chain(self.beyond.first());
         first.map(|start| self.plan.windows.end(*start)).any(|end_us| end_us <= watermark_us)
@@ -200,11 +216,20 @@ impl Kept {
     /// The windows that end at or before this watermark. From here on a commit of them and of [`Kept::positions`] must
     /// succeed before anything else is read, or all is to be read again from the table.
     pub(crate) fn close(&mut self, watermark_us: i64) -> Result<Vec<WindowRows>> {
-        let closed = self.fold.close(watermark_us)?;
+        self.forget(watermark_us);
+        self.fold.close(watermark_us)
+    }
+
+    /// The same, as what the events of these partitions come to, to be merged with what those of others do.
+    pub(crate) fn close_partials(&mut self, watermark_us: i64) -> Result<Vec<Partial>> {
+        self.forget(watermark_us);
+        self.fold.close_partials(watermark_us)
+    }
+
+    fn forget(&mut self, watermark_us: i64) {
         let windows = self.plan.windows;
         self.first.retain(|start, _| windows.end(*start) > watermark_us);
         self.beyond.retain(|start| windows.end(*start) > watermark_us);
-        Ok(closed)
     }
 
     /// Whether there is anything to commit.
@@ -212,9 +237,9 @@ impl Kept {
         self.partitions.values().any(|read| read.next > read.committed.next)
     }
 
-    /// What to commit, by partition. P never goes back; S does not pass what was not read again yet, which may be of
-    /// windows that are open.
-    pub(crate) fn positions(&self) -> BTreeMap<u32, Position> {
+    /// What to commit with this watermark (µs), by partition. P never goes back, nor does W; S does not pass what was not
+    /// read again yet, which may be of windows that are open.
+    pub(crate) fn positions(&self, watermark_us: i64) -> Standing {
         let position = |(partition, read): (&u32, &Read)| {
             let next = First { offset: read.next, dedup: read.dedup };
             let held = self.first.values().filter_map(|first| first.get(partition)).copied();
@@ -226,14 +251,15 @@ impl Kept {
                 true => (read.next, read.fingerprint),
                 false => (read.committed.next, read.committed.fingerprint),
             };
-            (*partition, Position { next, safe, dedup: dedup.min(safe), fingerprint })
+            let closed_to_us = read.committed.closed_to_us.max(watermark_us);
+            (*partition, Position { closed_to_us, next, safe, dedup: dedup.min(safe), fingerprint })
         };
         self.partitions.iter().map(position).collect()
     }
 
-    /// These were committed, with this watermark, µs.
-    pub(crate) fn settle(&mut self, watermark_us: i64, positions: &BTreeMap<u32, Position>) {
-        self.closed_to_us = watermark_us;
+    /// These were committed.
+    pub(crate) fn settle(&mut self, positions: &Standing) {
+        self.closed_to_us = positions.values().map(|position| position.closed_to_us).min().unwrap_or(i64::MIN);
         for (partition, position) in positions {
             if let Some(read) = self.partitions.get_mut(partition) {
                 read.committed = *position;
@@ -244,6 +270,16 @@ impl Kept {
     /// What of a partition was committed.
     pub(crate) fn committed(&self, partition: u32) -> Option<Position> {
         self.partitions.get(&partition).map(|read| read.committed)
+    }
+
+    /// What of every partition was committed.
+    pub(crate) fn committed_all(&self) -> Standing {
+        self.partitions.iter().map(|(partition, read)| (*partition, read.committed)).collect()
+    }
+
+    /// Whether everything of its partitions was read.
+    pub(crate) fn is_idle(&self, now: Moment) -> bool {
+        self.watermark.is_idle(now)
     }
 
     /// How many events of closed windows are not marked yet, by window start (µs): P must not pass them.
@@ -299,25 +335,25 @@ mod tests {
     async fn a_position_never_goes_back_while_what_was_counted_is_read_again() {
         let plan = Arc::new(Plan::new(&Definition::defaults()[0]).await.unwrap());
         let mut kept = Kept::new(plan, Bounds::default(), Duration::ZERO, 7);
-        let slow = Position { next: 50, safe: 20, dedup: 10, fingerprint: 5 };
+        let slow = Position { closed_to_us: 7, next: 50, safe: 20, dedup: 10, fingerprint: 5 };
         kept.assign(0, slow);
-        kept.assign(1, Position { next: 3, safe: 3, dedup: 1, fingerprint: 6 });
+        kept.assign(1, Position { next: 3, safe: 3, dedup: 1, fingerprint: 6, ..slow });
         let events = Events::new(RecordBatch::new_empty(canonical())).unwrap();
         let now = Moment { wall_us: 0, monotonic_us: 0 };
         let mut record = |partition, offset, fingerprint| {
             let place = Place { partition, offset, dedup: 9, fingerprint };
             kept.record(place, &events, None, now).unwrap();
             kept.dedup_from(partition, 12);
-            (kept.has_moved(), kept.positions())
+            (kept.has_moved(), kept.positions(7))
         };
         let (moved, positions) = record(0, 20, 100);
         assert_eq!((moved, positions[&0]), (false, Position { safe: 21, dedup: 12, ..slow }));
         let (moved, positions) = record(1, 3, 200);
         assert_eq!((moved, positions[&0]), (true, Position { safe: 21, dedup: 12, ..slow }));
-        assert_eq!(positions[&1], Position { next: 4, safe: 4, dedup: 4, fingerprint: 200 });
+        assert_eq!(positions[&1], Position { closed_to_us: 7, next: 4, safe: 4, dedup: 4, fingerprint: 200 });
         let (_, positions) = record(0, 49, 300);
-        assert_eq!(positions[&0], Position { next: 50, safe: 50, dedup: 12, fingerprint: 5 });
+        assert_eq!(positions[&0], Position { closed_to_us: 7, next: 50, safe: 50, dedup: 12, fingerprint: 5 });
         let (_, positions) = record(0, 50, 400);
-        assert_eq!(positions[&0], Position { next: 51, safe: 51, dedup: 12, fingerprint: 400 });
+        assert_eq!(positions[&0], Position { closed_to_us: 7, next: 51, safe: 51, dedup: 12, fingerprint: 400 });
     }
 }

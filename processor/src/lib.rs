@@ -19,6 +19,7 @@
 //! - [`windows`]: which windows an event is in. [`watermark`]: when they close. [`recovery`]: what was counted already.
 //! - [`live`]: what is open, for who looks.
 //! - `run`: the loop; `kept`: one rollup in it; `table`: where its rows go; `late`: what came too late, and its correction.
+//! - `partials`: the way from several processors' parts to a window's rows.
 //!
 //! DataFusion parses, plans, evaluates expressions and keeps the accumulators; what it has no notion of is a window that
 //! stays open between batches.
@@ -26,8 +27,8 @@
 //! An event that comes after its window was closed is marked, and the window is computed again from the table `events`
 //! (`late`).
 //!
-//! Windows are of all partitions, so one process reads them all; others stand by (`run/standby`). Not yet: work shared by
-//! several.
+//! Windows are of all partitions. Where readers share them (over Kafka), each processor commits what its own come to, and the
+//! parts are merged (`partials`). Over an embedded log one process reads all; a further one stands by (`run/standby`).
 pub mod fold;
 pub mod functions;
 mod kept;
@@ -35,6 +36,7 @@ mod late;
 pub use late::backfill;
 pub mod limits;
 pub mod live;
+mod partials;
 mod positions;
 pub mod progress;
 mod reading;
@@ -73,6 +75,8 @@ pub struct Config {
 pub struct Lake {
     /// Folder of the rollups' tables; each is named as its rollup.
     pub rollups: Location,
+    /// Folder of the tables of what is to be merged, where several processors share the partitions; named as the rollups.
+    pub partials: Location,
     /// The table of windows that late events came for.
     pub late_windows: Location,
     /// The sink's table of events: what windows are corrected from.
@@ -119,6 +123,8 @@ pub struct Timing {
     pub take_over: Duration,
     /// Between two looks at what can be corrected.
     pub correct: Duration,
+    /// Between two looks at what others that share the partitions have committed.
+    pub look: Duration,
     /// Of the tables' upkeep.
     pub pace: Pace,
 }
@@ -132,6 +138,7 @@ impl Default for Timing {
             mark: Duration::from_secs(2),
             take_over: Duration::from_secs(90),
             correct: Duration::from_secs(5),
+            look: Duration::from_secs(2),
             pace: Pace::default(),
         }
     }

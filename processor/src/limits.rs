@@ -23,6 +23,9 @@ pub const LATENESS_MAX: Duration = Duration::from_secs(3_600);
 /// 100 bytes, and all are written anew with each change.
 pub const LATE_WINDOWS_MAX: usize = 6 * 30 * 1_440;
 
+/// Windows of a rollup whose partials are merged at once, when they are small.
+pub const CLOSED_AT_ONCE: usize = 60;
+
 /// Windows of a rollup that are computed again at once, when they are small.
 pub const CORRECTED_AT_ONCE: usize = 60;
 

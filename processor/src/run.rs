@@ -7,8 +7,7 @@ use crate::late::LateWindows;
 use crate::limits::{RECORDS_A_LOOK, SHRUNK_A_LOOK, TICKS_UP_TO_BOUND};
 use crate::live::Live;
 use crate::reading::{Sifted, sift};
-use crate::rollup::{Events, Plan};
-use crate::table::RollupTable;
+use crate::rollup::{Definition, Events, Plan};
 use crate::telemetry;
 use crate::watermark::Moment;
 use crate::{Config, Error, Lake, Parts, Timing};
@@ -22,6 +21,7 @@ use lake::upkeep::{Options, tend};
 use log::{Entry, Log, Next, ReadError, Reader};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -29,11 +29,13 @@ use tokio_util::sync::CancellationToken;
 
 mod closing;
 mod opening;
+mod output;
 mod resume;
 mod showing;
 mod standby;
 
 pub(crate) use opening::plans;
+use output::Output;
 use standby::Standby;
 
 /// The name under which retention waits for this reader.
@@ -42,7 +44,7 @@ pub(crate) const READER: &str = "processor";
 /// A rollup with its table.
 struct Rollup {
     name: String,
-    table: RollupTable,
+    output: Output,
     kept: Kept,
     plan: Arc<Plan>,
     allowed_lateness: Duration,
@@ -58,6 +60,22 @@ struct Rollup {
 }
 
 impl Rollup {
+    /// Whether there is something to commit with this watermark (µs); positions alone are every so often.
+    fn is_due(&self, watermark_us: i64, every: Duration) -> bool {
+        let has_moved = self.kept.has_moved();
+        if has_moved && self.committed_at.elapsed() >= every || self.kept.has_complete(watermark_us) {
+            return true;
+        }
+        match &self.output {
+            Output::Rows(_) => false,
+            // Others may have events of a window that has none here, and wait.
+            Output::Partials(partials) => {
+                let others_us = partials.furthest_us(|partition| self.kept.committed(partition).is_none());
+                self.kept.passes_an_end(watermark_us) && (has_moved || others_us > self.kept.watermark_us())
+            }
+        }
+    }
+
     /// So many windows are open at a tick.
     fn ticked(&mut self) {
         self.open_at_tick = self.kept.fold().windows();
@@ -85,6 +103,9 @@ struct Partition {
 /// overtake what a dedup window is made of, which reading anew heals.
 const OFFSET_ERRORS_MAX: u32 = 3;
 
+/// Who has this partition closes and corrects.
+const LEADING: u32 = 0;
+
 /// A stop waits so long for the lake.
 const END_MAX: Duration = Duration::from_secs(5);
 
@@ -101,6 +122,10 @@ struct Processor {
     rollups: Vec<Rollup>,
     late_windows: LateWindows,
     marked_at: Instant,
+    /// When it was looked how far others are.
+    looked_at: Instant,
+    /// Whether this processor closes and corrects: of those that share the partitions the one that has the first.
+    leads: Arc<AtomicBool>,
     live: Arc<Live>,
     partitions: BTreeMap<u32, Partition>,
     dedup_rows: usize,
@@ -134,12 +159,13 @@ pub(crate) async fn run(
 ) -> Result<(), Error> {
     telemetry::describe(&config.rollups);
     (parts.report)(Err(crate::STARTING.to_owned()));
-    let (clock, tables) = (parts.clock.clone(), kept_up(&config, &parts.lake));
+    let (clock, tables) = (parts.clock.clone(), kept_up(&config, &parts.lake, parts.log.is_shared()));
     let opened = Processor::open(config, parts, timing, &shutdown).await?;
-    let Some((mut processor, corrector)) = opened else { return Ok(()) };
+    let Some((mut processor, corrector, closer)) = opened else { return Ok(()) };
     // Tasks of their own: what they do shall not hold up the loop. They end with this future.
     let mut beside = JoinSet::new();
     beside.spawn(corrector.run());
+    closer.map(|closer| beside.spawn(closer.run()));
     beside.spawn(async move { Ok(tend(tables, clock, timing.pace).await?) });
     tokio::select! {
         ended = processor.drive() => ended,
@@ -151,13 +177,18 @@ pub(crate) async fn run(
 }
 
 /// The processor's tables, each with its name in the metrics.
-fn kept_up(config: &Config, lake: &Lake) -> Vec<(String, Location, Options)> {
+fn kept_up(config: &Config, lake: &Lake, shared: bool) -> Vec<(String, Location, Options)> {
     // Rows of these are taken out by processors alone.
     let ours = Options { retire_removed: true, ..Options::default() };
     let rollups = config.rollups.iter().map(|of| (of.name.clone(), lake.rollups.join(&of.name), ours.clone()));
     // It is written anew as a whole, and nobody reads its past.
     let late_windows = Options { retire_ms: 3_600_000, ..ours.clone() };
-    rollups.chain([("late_windows".to_owned(), lake.late_windows.clone(), late_windows)]).collect()
+    // Files of partials are taken out before they are worth merging.
+    let of_partials = Options { merge_files_min: usize::MAX, ..late_windows.clone() };
+    let named = |of: &Definition| (format!("partials/{}", of.name), lake.partials.join(&of.name), of_partials.clone());
+    let partials = config.rollups.iter().filter(|_| shared).map(named);
+    let late_windows = ("late_windows".to_owned(), lake.late_windows.clone(), late_windows);
+    rollups.chain(partials).chain([late_windows]).collect()
 }
 
 impl Processor {
@@ -254,11 +285,11 @@ impl Processor {
             Next::Assigned(partitions) => {
                 self.partitions
                     .extend(partitions.into_iter().map(|number| (number, Partition::new(0, self.dedup_rows))));
-                self.resume_due = true;
+                self.assignment_changed();
             }
             Next::Revoked(partitions) => {
                 self.partitions.retain(|number, _| !partitions.contains(number));
-                self.resume_due = true;
+                self.assignment_changed();
             }
             Next::Record(entry) => {
                 self.record(&entry)?;
@@ -272,6 +303,12 @@ impl Processor {
             }
         }
         Ok(())
+    }
+
+    /// Windows are of all that was assigned: they are begun anew.
+    fn assignment_changed(&mut self) {
+        self.leads.store(!self.log.is_shared() || self.partitions.contains_key(&LEADING), Ordering::Relaxed);
+        self.resume_due = true;
     }
 
     /// The log has not what was to be read next.

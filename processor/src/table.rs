@@ -2,7 +2,7 @@
 //!
 //! W, and for each partition P, S and D, are `txn` actions of the same commit as the rows: there is no other checkpoint.
 use crate::fold::WindowRows;
-use crate::kept::Position;
+use crate::kept::Standing;
 use crate::positions::{self, Positions};
 use crate::rollup::{Definition, OWN_COLUMNS, Plan};
 use arrow_array::{ArrayRef, Int32Array, RecordBatch, TimestampMicrosecondArray};
@@ -17,8 +17,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod revisions;
+pub(crate) mod standing;
 
 pub(crate) use revisions::Latest;
+pub(crate) use standing::reached;
 
 /// Property: the SQL that the table's rows come from.
 const SQL: &str = "playhead.rollup.sql";
@@ -29,15 +31,6 @@ const SLIDE: &str = "playhead.rollup.slide_us";
 
 /// The revision of a window that was closed as its events came.
 const FIRST_REVISION: i32 = 1;
-
-/// What a rollup's table says in one snapshot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Standing {
-    /// W, µs; `None`: nothing was committed yet.
-    pub(crate) watermark_us: Option<i64>,
-    /// By partition.
-    pub(crate) positions: BTreeMap<u32, Position>,
-}
 
 /// What every row of a revision says of it.
 #[derive(Debug, Clone, Copy)]
@@ -98,30 +91,25 @@ impl Definition {
     }
 }
 
-/// W of a rollup's table, µs, and by partition P; `None`: nothing was committed yet.
-pub(crate) async fn reached(name: &str, table: &Table) -> Result<Option<(i64, Positions)>, Error> {
-    let base = base(&table.property(LOG).unwrap_or_default(), name);
-    let Some(watermark_us) = table.txn(&base).await? else { return Ok(None) };
-    let partitions: u32 = table.property(PARTITIONS).and_then(|count| count.parse().ok()).unwrap_or_default();
-    let mut positions = Positions::new();
-    for partition in 0..partitions {
-        let next = table.txn(&txn(&base, partition, PARTS[0])).await?;
-        positions.extend(next.and_then(|next| u64::try_from(next).ok()).map(|next| (partition, next)));
-    }
-    Ok(Some((watermark_us, positions)))
-}
-
-fn txn(base: &str, partition: u32, what: &str) -> String {
-    format!("{base}/{partition}/{what}")
-}
-
-/// What the names of a rollup's `txn`s begin with.
-fn base(log: &str, rollup: &str) -> String {
-    format!("processor/{log}/{rollup}")
+/// Properties of a rollup's tables: all that what they hold depends on.
+pub(crate) fn made_with(
+    definition: &Definition,
+    plan: &Plan,
+    log: &dyn log::Log,
+    dedup_rows: usize,
+) -> Vec<(&'static str, String)> {
+    vec![
+        (LOG, format!("{}/{}", log.cluster(), log.topic())),
+        (PARTITIONS, log.writer().partitions().to_string()),
+        (DEDUP_ROWS, dedup_rows.to_string()),
+        (SQL, definition.sql.clone()),
+        (WINDOW, plan.windows.length_us().to_string()),
+        (SLIDE, plan.windows.slide_us().to_string()),
+    ]
 }
 
 /// Refuses a table that was made with other properties than these.
-fn check_made_with(table: &Table, name: &str, wanted: &[(&str, String)]) -> Result<(), Error> {
+pub(crate) fn check_made_with(table: &Table, name: &str, wanted: &[(&str, String)]) -> Result<(), Error> {
     for (property, wanted) in wanted {
         let held = table.property(property);
         if held.as_ref() != Some(wanted) {
@@ -146,14 +134,7 @@ impl RollupTable {
         dedup_rows: usize,
     ) -> Result<RollupTable, Error> {
         let (name, partitions) = (&definition.name, log.writer().partitions());
-        let own = [
-            (LOG, format!("{}/{}", log.cluster(), log.topic())),
-            (PARTITIONS, partitions.to_string()),
-            (DEDUP_ROWS, dedup_rows.to_string()),
-            (SQL, definition.sql.clone()),
-            (WINDOW, plan.windows.length_us().to_string()),
-            (SLIDE, plan.windows.slide_us().to_string()),
-        ];
+        let own = made_with(definition, plan, log, dedup_rows);
         let mut of_table = properties(partitions);
         of_table.extend(own.iter().map(|(property, value)| ((*property).to_owned(), value.clone())));
         let spec = Spec {
@@ -168,13 +149,8 @@ impl RollupTable {
         }
         let table = Table::open_or_create(at, &spec).await?;
         check_made_with(&table, name, &own)?;
-        let base = base(&format!("{}/{}", log.cluster(), log.topic()), name);
-        let standing = Standing { watermark_us: None, positions: BTreeMap::new() };
-        Ok(RollupTable { table, name: name.clone(), base, standing })
-    }
-
-    fn txn(&self, partition: u32, what: &str) -> String {
-        txn(&self.base, partition, what)
+        let base = standing::base(&format!("{}/{}", log.cluster(), log.topic()), name);
+        Ok(RollupTable { table, name: name.clone(), base, standing: Standing::new() })
     }
 
     /// What the last snapshot that was looked at said.
@@ -182,87 +158,111 @@ impl RollupTable {
         &self.standing
     }
 
-    /// The newest snapshot's word.
+    /// The newest snapshot's word of every partition; nothing where windows are merged from partials.
     pub(crate) async fn reload(&mut self, partitions: u32) -> Result<&Standing, Error> {
         self.table.reload().await?;
-        let mut positions = BTreeMap::new();
-        for partition in 0..partitions {
-            if let Some(position) = self.position(partition).await? {
-                positions.insert(partition, position);
-            }
-        }
-        let watermark_us = self.table.txn(&self.base).await?;
-        if watermark_us.is_none() && !positions.is_empty() {
-            return Err(self.broken("there are positions and no watermark"));
-        }
-        self.standing = Standing { watermark_us, positions };
+        self.standing = self.all(partitions).await?;
         Ok(&self.standing)
     }
 
-    async fn position(&self, partition: u32) -> Result<Option<Position>, Error> {
-        let mut values = Vec::new();
-        for what in PARTS {
-            values.push(self.table.txn(&self.txn(partition, what)).await?);
+    async fn all(&self, partitions: u32) -> Result<Standing, Error> {
+        let mut positions = Standing::new();
+        let Some(watermark_us) = self.table.txn(&self.base).await? else { return Ok(positions) };
+        if self.is_merged().await? {
+            return Ok(positions);
         }
-        let number = |value: i64| u64::try_from(value).ok();
-        match values[..] {
-            [None, None, None, None] => Ok(None),
-            [Some(next), Some(safe), Some(dedup), Some(fingerprint)] => {
-                let position = number(next).zip(number(safe)).zip(number(dedup));
-                let position = position.map(|((next, safe), dedup)| Position { next, safe, dedup, fingerprint });
-                let position =
-                    position.filter(|position| position.dedup <= position.safe && position.safe <= position.next);
-                position.map(Some).ok_or_else(|| self.broken(&format!("partition {partition}: {values:?}")))
-            }
-            _ => Err(self.broken(&format!("partition {partition}: {values:?}"))),
+        for partition in 0..partitions {
+            let position = standing::position(&self.table, &self.base, partition, watermark_us).await?;
+            positions.extend(position.map(|position| (partition, position)));
         }
+        Ok(positions)
     }
 
-    fn broken(&self, reason: &str) -> Error {
-        Error::Broken { table: self.name.clone(), reason: format!("its txn values don't belong together: {reason}") }
+    /// Whether its windows are merged from partials, in the snapshot.
+    pub(crate) async fn is_merged(&self) -> Result<bool, Error> {
+        Ok(self.table.txn(&standing::merged(&self.base)).await?.is_some())
+    }
+
+    /// W, µs, and by partition P, in the newest snapshot; `None`: nothing was committed yet.
+    pub(crate) async fn reached(&mut self) -> Result<Option<(i64, Positions)>, Error> {
+        self.table.reload().await?;
+        reached(&self.name, &self.table).await
+    }
+
+    /// What tells this table from another one at the same place.
+    pub(crate) fn id(&self) -> String {
+        self.table.id()
     }
 
     /// What one commit is to bring in; its file is written and durable when this returns.
     pub(crate) async fn prepare(
         &self,
         closed: &[WindowRows],
-        watermark_us: i64,
-        positions: &BTreeMap<u32, Position>,
+        positions: &Standing,
         closed_at: Micros,
     ) -> Result<Commit, Error> {
-        let mut commit = Commit { data_change: true, ..Commit::default() };
-        let next = positions.iter().map(|(partition, position)| (*partition, position.next)).collect();
-        let revision = Revision { positions: &next, closed_at };
-        let batches = closed.iter().filter(|window| window.rows.num_rows() > 0);
-        let batches =
-            batches.map(|window| self.rows(window, FIRST_REVISION, revision)).collect::<Result<Vec<_>, _>>()?;
-        if !batches.is_empty() {
-            commit.adds.push(self.table.write_file(BTreeMap::new(), vec![batches]).await?);
-        }
-        commit.txns.push(Txn { app: self.base.clone(), expected: self.standing.watermark_us, new: watermark_us });
+        let next: Positions = positions.iter().map(|(partition, position)| (*partition, position.next)).collect();
+        let mut commit = self.first_revisions(closed.iter().map(|window| (window, &next)), closed_at).await?;
+        let watermark_us = |of: &Standing| of.values().map(|position| position.closed_to_us).min();
+        let new = watermark_us(positions).unwrap_or(i64::MIN);
+        commit.txns.push(Txn { app: self.base.clone(), expected: watermark_us(&self.standing), new });
         for (partition, position) in positions {
-            let before = self.standing.positions.get(partition).map(parts);
-            for (at, new) in parts(position).into_iter().enumerate() {
-                let app = self.txn(*partition, PARTS[at]);
-                commit.txns.push(Txn { app, expected: before.map(|before| before[at]), new });
-            }
+            commit.txns.extend(standing::txns(&self.base, *partition, self.standing.get(partition), position));
         }
         Ok(commit)
     }
 
-    /// Commits what was prepared; the same may be tried again after [`Error::Unavailable`].
-    pub(crate) async fn commit(
-        &mut self,
-        commit: &Commit,
-        watermark_us: i64,
-        positions: &BTreeMap<u32, Position>,
-    ) -> Result<Outcome, Error> {
+    /// The same of windows that were merged, each with the positions of its partials. `to_us`: W from now on; `from_us`: as it
+    /// was; `reached`: P.
+    pub(crate) async fn prepare_merged(
+        &self,
+        closed: &[(WindowRows, Positions)],
+        from_us: Option<i64>,
+        to_us: i64,
+        reached: &Positions,
+        closed_at: Micros,
+    ) -> Result<Commit, Error> {
+        let windows = closed.iter().map(|(window, positions)| (window, positions));
+        let mut commit = self.first_revisions(windows, closed_at).await?;
+        commit.txns.push(Txn { app: self.base.clone(), expected: from_us, new: to_us });
+        for (partition, next) in reached {
+            commit.txns.push(standing::merged_to(&self.table, &self.base, *partition, *next).await?);
+        }
+        let app = standing::merged(&self.base);
+        commit.txns.push(Txn { expected: self.table.txn(&app).await?, app, new: 1 });
+        Ok(commit)
+    }
+
+    /// Commits windows that were merged.
+    pub(crate) async fn commit_merged(&mut self, commit: &Commit) -> Result<Outcome, Error> {
         let outcome = self.table.commit(commit).await?;
-        match outcome {
-            Outcome::Committed { .. } => {
-                self.standing = Standing { watermark_us: Some(watermark_us), positions: positions.clone() };
-            }
-            Outcome::Superseded => self.table.discard(&commit.adds).await,
+        if outcome == Outcome::Superseded {
+            self.table.discard(&commit.adds).await;
+        }
+        Ok(outcome)
+    }
+
+    async fn first_revisions(
+        &self,
+        closed: impl Iterator<Item = (&WindowRows, &Positions)>,
+        closed_at: Micros,
+    ) -> Result<Commit, Error> {
+        let mut commit = Commit { data_change: true, ..Commit::default() };
+        let rows = |(window, positions)| self.rows(window, FIRST_REVISION, Revision { positions, closed_at });
+        let with_rows = closed.filter(|(window, _)| window.rows.num_rows() > 0);
+        let batches = with_rows.map(rows).collect::<Result<Vec<_>, _>>()?;
+        if !batches.is_empty() {
+            commit.adds.push(self.table.write_file(BTreeMap::new(), vec![batches]).await?);
+        }
+        Ok(commit)
+    }
+
+    /// Commits what was prepared; the same may be tried again after [`Error::Unavailable`]. `positions`: what it brings its
+    /// partitions to.
+    pub(crate) async fn commit(&mut self, commit: &Commit, positions: &Standing) -> Result<Outcome, Error> {
+        let outcome = self.commit_merged(commit).await?;
+        if let Outcome::Committed { .. } = outcome {
+            self.standing.clone_from(positions);
         }
         Ok(outcome)
     }
@@ -287,11 +287,4 @@ impl RollupTable {
         let made = made.fields().iter().map(|field| field.name().clone()).zip(window.rows.columns().iter().cloned());
         RecordBatch::try_from_iter(own.chain(made)).map_err(|error| broken(error.to_string()))
     }
-}
-
-/// Names of a partition's `txn`s, in the order of [`parts`].
-const PARTS: [&str; 4] = ["position", "safe", "dedup", "fingerprint"];
-
-fn parts(position: &Position) -> [i64; 4] {
-    [position.next as i64, position.safe as i64, position.dedup as i64, position.fingerprint]
 }

@@ -35,6 +35,13 @@ struct Partition {
     read_again_to: Option<u64>,
 }
 
+impl Partition {
+    fn is_idle(&self, now: Moment) -> bool {
+        let is_idle = |since: i64| now.monotonic_us.saturating_sub(since) <= IDLE_MAX.as_micros() as i64;
+        self.idle_since_us.is_some_and(is_idle)
+    }
+}
+
 /// The watermark of the partitions of one processor.
 #[derive(Debug, Clone)]
 pub struct Watermark {
@@ -42,6 +49,8 @@ pub struct Watermark {
     partitions: BTreeMap<u32, Partition>,
     /// The latest `received_at` seen, and when it was seen, by the monotonic clock.
     received: Option<(i64, i64)>,
+    /// How far others have come with partitions that are not here, their lateness taken off.
+    others_us: Option<i64>,
     /// The watermark so far.
     reached_us: i64,
 }
@@ -50,7 +59,7 @@ impl Watermark {
     /// Starts where an earlier one had come to; `i64::MIN` where there was none.
     pub fn new(allowed_lateness: Duration, reached_us: i64) -> Self {
         let lateness_us = i64::try_from(allowed_lateness.as_micros()).unwrap_or(i64::MAX);
-        Watermark { lateness_us, partitions: BTreeMap::new(), received: None, reached_us }
+        Watermark { lateness_us, partitions: BTreeMap::new(), received: None, others_us: None, reached_us }
     }
 
     /// This partition is read from now on, from `start`, and was committed up to `position`. It holds up the watermark
@@ -97,20 +106,36 @@ impl Watermark {
         }
     }
 
+    /// The watermark of somebody else's partitions has come as far, µs. It counts while everything of those that are here
+    /// was read: they hold up nobody then, here as little as where all are in one place. Nor does it count beyond this
+    /// processor's own clock.
+    pub fn follow(&mut self, others_us: i64, now: Moment) {
+        let most = now.wall_us.saturating_add(AHEAD_MAX.as_micros() as i64).saturating_sub(self.lateness_us);
+        self.others_us = self.others_us.max(Some(others_us.min(most)));
+    }
+
     /// Where it stands now, µs: windows that end at or before are complete.
     pub fn advance(&mut self, now: Moment) -> i64 {
         if let Some(candidate) = self.candidate(now) {
             self.reached_us = self.reached_us.max(candidate.saturating_sub(self.lateness_us));
         }
+        if let Some(others_us) = self.others_us.filter(|_| self.is_idle(now)) {
+            self.reached_us = self.reached_us.max(others_us);
+        }
         self.reached_us
+    }
+
+    /// Whether everything of every partition was read, as their ends said lately.
+    pub fn is_idle(&self, now: Moment) -> bool {
+        !self.partitions.is_empty()
+            && self.partitions.values().all(|partition| partition.read_again_to.is_none() && partition.is_idle(now))
     }
 
     fn candidate(&self, now: Moment) -> Option<i64> {
         if self.partitions.is_empty() || self.partitions.values().any(|partition| partition.read_again_to.is_some()) {
             return None;
         }
-        let is_idle = |since: i64| now.monotonic_us.saturating_sub(since) <= IDLE_MAX.as_micros() as i64;
-        let busy = || self.partitions.values().filter(|partition| !partition.idle_since_us.is_some_and(is_idle));
+        let busy = || self.partitions.values().filter(|partition| !partition.is_idle(now));
         if busy().next().is_some() {
             // One without any event yet is unknown, and holds up all.
             return busy().map(|partition| partition.latest_us).min().flatten();
@@ -219,6 +244,21 @@ mod tests {
         assert_eq!(watermark.advance(at(50)), 7);
         watermark.read_to(0, 3);
         assert_eq!(watermark.advance(at(50)), 49 * SECOND);
+    }
+
+    #[test]
+    fn one_that_has_read_all_goes_as_far_as_others_have_come_and_a_busy_one_does_not() {
+        let mut watermark = watermark(1);
+        watermark.follow(40 * SECOND, at(50));
+        assert_eq!(watermark.advance(at(50)), i64::MIN, "its end was not asked for");
+        watermark.idle(0, at(50));
+        assert_eq!(watermark.advance(at(50)), 40 * SECOND);
+        watermark.follow(45 * SECOND, at(50));
+        watermark.observe(0, 20 * SECOND, 50 * SECOND, at(50));
+        assert_eq!(watermark.advance(at(50)), 40 * SECOND);
+        watermark.idle(0, at(50));
+        watermark.follow(9_000 * SECOND, at(50));
+        assert_eq!(watermark.advance(at(50)), 59 * SECOND, "nor beyond its own clock");
     }
 
     #[test]

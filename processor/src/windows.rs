@@ -42,6 +42,11 @@ impl Windows {
         self.latest_start(time_us).saturating_sub(back * self.slide_us)
     }
 
+    /// The end of the latest window that ends at or before `time_us`. Ends are multiples of the slide as starts are.
+    pub fn latest_end(&self, time_us: i64) -> i64 {
+        self.latest_start(time_us)
+    }
+
     /// The first moment after the window that begins at `start_us`.
     pub fn end(&self, start_us: i64) -> i64 {
         start_us.saturating_add(self.size_us)

@@ -35,7 +35,12 @@ impl LakePlace {
     /// The tables that rollups are written to and corrected from.
     pub fn rollups(&self) -> processor::Lake {
         let at = |name| self.root.join(name);
-        processor::Lake { rollups: at("rollups"), late_windows: at("late_windows"), events: at("events") }
+        processor::Lake {
+            rollups: at("rollups"),
+            partials: at("partials"),
+            late_windows: at("late_windows"),
+            events: at("events"),
+        }
     }
 
     /// All tables, to be read.

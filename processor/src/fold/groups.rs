@@ -1,9 +1,11 @@
 //! The groups of one window: their keys, and an accumulator for each aggregate.
 use super::Bounds;
 use crate::rollup::{Evaluated, Plan, is_text};
-use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt32Array, new_null_array};
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt32Array, UInt64Array, new_null_array};
 use arrow_cast::cast;
-use arrow_schema::SchemaRef;
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::concat::concat;
 use arrow_select::take::take;
 use datafusion::common::Result;
@@ -84,6 +86,20 @@ pub(super) struct Groups {
     numbers: Vec<usize>,
 }
 
+/// Keys, `events`, and the states of each aggregate in turn.
+pub(super) fn partial_schema(plan: &Plan) -> Result<SchemaRef> {
+    let keys = plan.key_schema();
+    let named = |name: String, field: &Field| Field::new(name, field.data_type().clone(), true);
+    let mut fields: Vec<Field> =
+        keys.fields().iter().enumerate().map(|(at, key)| named(format!("key_{at}"), key)).collect();
+    fields.push(Field::new("events", DataType::UInt64, false));
+    for (of, aggregate) in plan.aggregates().iter().enumerate() {
+        let states = aggregate.function.state_fields()?;
+        fields.extend(states.iter().enumerate().map(|(at, state)| named(format!("state_{of}_{at}"), state)));
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
 fn accumulators(plan: &Plan) -> Result<Vec<Box<dyn GroupsAccumulator>>> {
     plan.aggregates().iter().map(|aggregate| aggregate.function.create_groups_accumulator()).collect()
 }
@@ -113,6 +129,46 @@ impl Groups {
         let groups = self.events.len();
         for (at, accumulator) in self.accumulators.iter_mut().enumerate() {
             accumulator.update_batch(&rows.arguments[at], &self.numbers, rows.filters[at].as_ref(), groups)?;
+        }
+        if groups > self.bounds.groups_max { self.group_as_other(self.bounds.groups_max / KEPT_PART) } else { Ok(()) }
+    }
+
+    /// What they come to, to be merged with others ([`partial_schema`]).
+    pub(super) fn into_partial(mut self) -> Result<RecordBatch> {
+        let mut columns = self.keys.take_all()?;
+        columns.push(Arc::new(UInt64Array::from(std::mem::take(&mut self.events))));
+        for mut accumulator in std::mem::take(&mut self.accumulators) {
+            columns.extend(accumulator.state(EmitTo::All)?);
+        }
+        Ok(RecordBatch::try_new(partial_schema(&self.plan)?, columns)?)
+    }
+
+    /// The same; the groups stay.
+    pub(super) fn partial(&mut self) -> Result<RecordBatch> {
+        let mut kept = Groups::new(self.plan.clone(), self.bounds)?;
+        std::mem::swap(self, &mut kept);
+        let grouped_as_other = kept.grouped_as_other;
+        let partial = kept.into_partial()?;
+        self.merge(&partial, grouped_as_other)?;
+        Ok(partial)
+    }
+
+    /// Adds what others came to; of its groups so many were put together as `(other)`.
+    pub(super) fn merge(&mut self, partial: &RecordBatch, grouped_as_other: u64) -> Result<()> {
+        let (columns, keys) = (partial.columns(), self.plan.key_schema().fields().len());
+        self.keys.number(&columns[..keys], partial.num_rows(), &mut self.numbers)?;
+        self.grouped_as_other += grouped_as_other;
+        if partial.num_rows() == 0 {
+            return Ok(());
+        }
+        self.events.resize(self.keys.len(), 0);
+        let events = columns[keys].as_primitive::<UInt64Type>();
+        self.numbers.iter().zip(events.values()).for_each(|(number, events)| self.events[*number] += events);
+        let (groups, mut states) = (self.events.len(), &columns[keys + 1..]);
+        for (accumulator, aggregate) in self.accumulators.iter_mut().zip(self.plan.aggregates()) {
+            let (own, others) = states.split_at(aggregate.function.state_fields()?.len());
+            accumulator.merge_batch(own, &self.numbers, groups)?;
+            states = others;
         }
         if groups > self.bounds.groups_max { self.group_as_other(self.bounds.groups_max / KEPT_PART) } else { Ok(()) }
     }

@@ -7,6 +7,7 @@ mod groups;
 use crate::limits::{GROUPS_MAX, OPEN_WINDOWS_MAX};
 use crate::rollup::{Evaluated, Plan};
 use arrow_array::{RecordBatch, UInt32Array};
+use arrow_schema::SchemaRef;
 use datafusion::common::Result;
 use groups::Groups;
 use std::collections::BTreeMap;
@@ -53,6 +54,26 @@ impl WindowRows {
         self.rows = rows;
         self
     }
+}
+
+/// What some of a window's events come to: those of some partitions. Parts of a window merge to what all of them come to.
+#[derive(Debug, Clone)]
+pub struct Partial {
+    /// The window's start, µs.
+    pub start_us: i64,
+    /// The first moment after it, µs.
+    pub end_us: i64,
+    /// Events that were folded into it.
+    pub events: u64,
+    /// Groups that were put together as `(other)`.
+    pub grouped_as_other: u64,
+    /// Keys, how many events each has, and the states of their accumulators ([`partial_schema`]).
+    pub groups: RecordBatch,
+}
+
+/// Columns of a partial's groups.
+pub fn partial_schema(plan: &Plan) -> Result<SchemaRef> {
+    groups::partial_schema(plan)
 }
 
 /// A rollup's open windows.
@@ -114,6 +135,35 @@ impl Fold {
             closed.push(WindowRows { start_us, end_us, events, grouped_as_other, failed, rows });
         }
         Ok(closed)
+    }
+
+    /// The same windows, each as what can be merged with others' parts of it.
+    pub fn close_partials(&mut self, watermark_us: i64) -> Result<Vec<Partial>> {
+        let windows = self.plan.windows;
+        let mut closed = Vec::new();
+        while let Some(first) = self.open.first_entry().filter(|first| windows.end(*first.key()) <= watermark_us) {
+            let (start_us, groups) = first.remove_entry();
+            let (events, grouped_as_other) = (groups.events(), groups.grouped_as_other());
+            let (end_us, groups) = (windows.end(start_us), groups.into_partial()?);
+            closed.push(Partial { start_us, end_us, events, grouped_as_other, groups });
+        }
+        Ok(closed)
+    }
+
+    /// The open windows as they are now, each as what can be merged; they stay open.
+    pub fn look_at_partials(&mut self) -> Result<Vec<Partial>> {
+        let windows = self.plan.windows;
+        let partial = |(start, groups): (&i64, &mut Groups)| {
+            let (events, grouped_as_other) = (groups.events(), groups.grouped_as_other());
+            let (start_us, end_us, groups) = (*start, windows.end(*start), groups.partial()?);
+            Ok(Partial { start_us, end_us, events, grouped_as_other, groups })
+        };
+        self.open.iter_mut().map(partial).collect()
+    }
+
+    /// Adds what others came to, to a window that is opened if it is not.
+    pub fn merge(&mut self, partial: &Partial) -> Result<()> {
+        self.groups(partial.start_us)?.merge(&partial.groups, partial.grouped_as_other)
     }
 
     /// The open windows as they are now, first to last; they stay open.

@@ -13,6 +13,7 @@ use lake::table::{Error as LakeError, Outcome, Table};
 use lake::tables::txn_names;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// From the second revision on a window waits: so long after the second, twice as long after the third, and so on. Each
@@ -29,6 +30,8 @@ pub(crate) struct Corrected {
     table: RollupTable,
     /// Windows that are computed at once: fewer where they were too large.
     at_once: usize,
+    /// Of windows without a revision, what they were closed with or after, as it was seen first.
+    needs: BTreeMap<i64, Arc<Positions>>,
 }
 
 /// Computes marked windows again, from `events`.
@@ -40,6 +43,8 @@ pub(crate) struct Corrector {
     pub(crate) log: Arc<dyn log::Log>,
     pub(crate) groups: Bounds,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Whether this processor is the one that corrects.
+    pub(crate) leads: Arc<AtomicBool>,
     /// Between two passes.
     pub(crate) pause: Duration,
 }
@@ -51,7 +56,11 @@ impl Corrector {
     /// [`LakeError::NotDurable`] alone: whatever else can't be corrected now stays marked, is said, and is tried again.
     pub(crate) async fn run(mut self) -> Result<(), Error> {
         loop {
-            match self.pass().await {
+            let corrected = match self.leads.load(Ordering::Relaxed) {
+                true => self.pass().await,
+                false => Ok(false),
+            };
+            match corrected {
                 // There is more: only the loop has its turn before it.
                 Ok(true) => continue,
                 Ok(false) => {}
@@ -81,7 +90,7 @@ impl Corrector {
         }
         let Some(reached) = self.reached().await? else { return Ok(false) };
         let Some(events) = &self.events.1 else { return Ok(false) };
-        let (partitions, now_us) = (self.log.writer().partitions(), self.clock.now());
+        let now_us = self.clock.now();
         let (mut more, mut failed) = (false, None);
         for rollup in &mut self.rollups {
             let marks = take(&mut marks, &rollup.name);
@@ -89,7 +98,7 @@ impl Corrector {
                 continue;
             }
             let corrected = async {
-                let due = rollup.due(&marks, &reached, partitions, now_us).await?;
+                let due = rollup.due(&marks, &reached, now_us).await?;
                 let (covered, is_more) = rollup.correct(due, events, &reached, self.groups, now_us).await?;
                 if !covered.is_empty() {
                     self.late.clear(&rollup.name, &covered).await?;
@@ -141,19 +150,19 @@ struct Due {
 impl Corrected {
     /// Of a rollup that is to be corrected.
     pub(crate) fn new(name: String, plan: Arc<Plan>, table: RollupTable) -> Self {
-        Corrected { name, plan, table, at_once: CORRECTED_AT_ONCE }
+        Corrected { name, plan, table, at_once: CORRECTED_AT_ONCE, needs: BTreeMap::new() }
     }
 
     async fn due(
         &mut self,
         marks: &BTreeMap<i64, Mark>,
         reached: &Positions,
-        partitions: u32,
         now_us: Micros,
     ) -> Result<Due, LakeError> {
-        let standing = self.table.reload(partitions).await?;
         let mut due = Due { windows: BTreeMap::new(), covered: BTreeMap::new(), fence: None, more: false };
-        let Some(watermark_us) = standing.watermark_us else { return Ok(due) };
+        let Some((watermark_us, counted)) = self.table.reached().await? else { return Ok(due) };
+        let counted = Arc::new(counted);
+        self.needs.retain(|start, _| marks.contains_key(start));
         due.fence = self.table.corrections().await?;
         let can_be = |(_, mark): &(&i64, &Mark)| mark.end_us <= watermark_us && covers(reached, &mark.positions);
         let mut marks: Vec<(i64, &Mark)> = marks.iter().filter(can_be).map(|(start, mark)| (*start, mark)).collect();
@@ -172,6 +181,9 @@ impl Corrected {
                     // What it was computed of must be in `events` too: else the later revision would know less.
                     Some(held) if !covers(reached, &held.positions) => {}
                     Some(held) if now_us < held.closed_at.saturating_add(wait_us(held.revision)) => {}
+                    // One that was merged, or left to the correction, knew of partitions that who marked it did not have.
+                    None if !mark.is_filled_in()
+                        && !covers(reached, self.needs.entry(*start).or_insert_with(|| counted.clone())) => {}
                     _ if due.windows.len() == self.at_once => due.more = true,
                     held => drop(due.windows.insert(*start, held)),
                 }

@@ -1,9 +1,12 @@
 //! Closing: what is known of the log's ends, windows that are complete, their commit.
+use super::output::{Closed, Output};
 use super::{Processor, Rollup, passing};
+use crate::kept::Standing;
 use crate::late::{Mark, Marks};
 use crate::positions::Positions;
 use crate::watermark::Moment;
 use crate::{Error, telemetry};
+use event::clock::Micros;
 use lake::table::{Error as LakeError, Outcome};
 use log::ReadError;
 use tokio::time::{Instant, sleep};
@@ -12,8 +15,7 @@ impl Processor {
     /// Asks where the log ends, closes what is complete, and commits it.
     pub(super) async fn tick(&mut self) -> Result<(), Error> {
         self.show()?;
-        // Windows are of all partitions: without one of them nothing is complete.
-        if !self.has_all() {
+        if self.partitions.is_empty() {
             return Ok(());
         }
         // One moment for all, from before the ends were asked for: what was in the log by then was read where it is idle.
@@ -27,9 +29,12 @@ impl Processor {
         if self.marked_at.elapsed() >= self.timing.mark {
             self.mark_late().await?;
         }
+        if !self.look_at_others(now).await? {
+            return Ok(());
+        }
         for index in 0..self.rollups.len() {
             if self.close(index, now).await? == Outcome::Superseded {
-                self.begin_standby(index);
+                self.superseded(index);
                 return Ok(());
             }
             if self.stopped {
@@ -45,10 +50,6 @@ impl Processor {
             }
             released => Ok(released?),
         }
-    }
-
-    pub(super) fn has_all(&self) -> bool {
-        self.partitions.len() == self.log.writer().partitions() as usize
     }
 
     /// Of partitions that were read to an end: whether it is the end still. One that is being read is not asked for.
@@ -73,14 +74,48 @@ impl Processor {
         Ok(())
     }
 
+    /// How far those are that share the partitions: asked for where nothing is left to read here, since who reads goes by what
+    /// it reads. False: what is here was committed by another.
+    async fn look_at_others(&mut self, now: Moment) -> Result<bool, Error> {
+        if !self.log.is_shared() || self.looked_at.elapsed() < self.timing.look {
+            return Ok(true);
+        }
+        self.looked_at = Instant::now();
+        let partitions = self.log.writer().partitions();
+        for index in 0..self.rollups.len() {
+            let Rollup { output: Output::Partials(partials), kept, .. } = &mut self.rollups[index] else { continue };
+            if !kept.is_idle(now) {
+                continue;
+            }
+            let before = partials.standing().clone();
+            partials.reload(partitions).await?;
+            let is_ours = |partition: u32| kept.committed(partition).is_some();
+            let moved = |partition: &u32| before.get(partition) != partials.standing().get(partition);
+            if self.partitions.keys().any(moved) {
+                self.superseded(index);
+                return Ok(false);
+            }
+            kept.follow(partials.furthest_us(|partition| !is_ours(partition)), now);
+        }
+        Ok(true)
+    }
+
+    /// Another processor has committed what is here: it keeps all of it, or has some of the partitions now.
+    fn superseded(&mut self, index: usize) {
+        telemetry::superseded();
+        match self.log.is_shared() {
+            true => self.resume_due = true,
+            false => self.begin_standby(index),
+        }
+    }
+
     /// Commits the windows of a rollup that are complete, and where it has come to.
     async fn close(&mut self, index: usize, now: Moment) -> Result<Outcome, Error> {
         let closed_at = self.clock.now();
         let rollup = &mut self.rollups[index];
         let watermark_us = rollup.kept.advance(now);
-        let due = rollup.kept.has_moved() && rollup.committed_at.elapsed() >= self.timing.commit;
         telemetry::open(&rollup.name, rollup.kept.fold(), watermark_us);
-        if !due && !rollup.kept.has_complete(watermark_us) {
+        if !rollup.is_due(watermark_us, self.timing.commit) {
             return Ok(Outcome::Committed { version: 0 });
         }
         if let Some(words) = self.made_anew(index).await? {
@@ -94,11 +129,11 @@ impl Processor {
         // From here on what is held is not whole, until the tables have the rest or it is read again.
         self.closing = true;
         let rollup = &mut self.rollups[index];
-        let closed = rollup.kept.close(watermark_us)?;
-        let positions = rollup.kept.positions();
-        let commit = rollup.table.prepare(&closed, watermark_us, &positions, closed_at).await?;
+        let closed = rollup.output.close(&mut rollup.kept, watermark_us)?;
+        let (before, after) = (rollup.kept.committed_all(), rollup.kept.positions(watermark_us));
+        let commit = rollup.output.prepare(&closed, &before, &after, closed_at).await?;
         let mut outcome = loop {
-            match self.rollups[index].table.commit(&commit, watermark_us, &positions).await {
+            match self.rollups[index].output.commit(&commit, &after).await {
                 // The commit may be in the table: the same again finds it, by its file.
                 Err(LakeError::Unavailable(reason)) => {
                     self.trouble(format!("the lake does not answer: {reason}"));
@@ -111,20 +146,14 @@ impl Processor {
         // One without a file is found by what it says; another's that says the same of the same log has the same rows.
         let partitions = self.log.writer().partitions();
         if outcome == Outcome::Superseded {
-            let standing = self.rollups[index].table.reload(partitions).await?;
-            if standing.watermark_us == Some(watermark_us) && standing.positions == positions {
+            let standing = self.rollups[index].output.reload(partitions).await?;
+            if after.iter().all(|(partition, position)| standing.get(partition) == Some(position)) {
                 outcome = Outcome::Committed { version: 0 };
             }
         }
         self.closing = false;
         if let Outcome::Committed { .. } = outcome {
-            let rollup = &mut self.rollups[index];
-            rollup.kept.settle(watermark_us, &positions);
-            rollup.committed_at = Instant::now();
-            let due =
-                closed.iter().map(|window| window.end_us.saturating_add(rollup.allowed_lateness.as_micros() as i64));
-            telemetry::closed(&rollup.name, &closed, due.map(|due| self.clock.now() - due));
-            rollup.remember(closed);
+            self.rollups[index].settled(closed, &after, self.clock.now());
         }
         Ok(outcome)
     }
@@ -135,8 +164,12 @@ impl Processor {
         let of_rollup = |rollup: &Rollup| {
             let (name, windows) = (rollup.name.clone(), rollup.plan.windows);
             // The window was closed by now: all that it was counted of, and its late events, lie below what was read.
-            let read: Positions =
-                rollup.kept.positions().into_iter().map(|(partition, position)| (partition, position.next)).collect();
+            let read: Positions = rollup
+                .kept
+                .positions(i64::MIN)
+                .into_iter()
+                .map(|(partition, position)| (partition, position.next))
+                .collect();
             let mark = move |(start, events): (&i64, &u64)| {
                 let (end_us, positions) = (windows.end(*start), read.clone());
                 let mark = Mark { end_us, positions, events: *events, marked_at };
@@ -163,5 +196,20 @@ impl Processor {
             }
         }
         Ok(())
+    }
+}
+
+impl Rollup {
+    /// Closed windows were committed, and positions.
+    fn settled(&mut self, closed: Closed, after: &Standing, now: Micros) {
+        self.kept.settle(after);
+        self.committed_at = Instant::now();
+        // Partials are windows when they are merged.
+        if let Closed::Rows(closed) = closed {
+            let lateness_us = self.allowed_lateness.as_micros() as i64;
+            let delays = closed.iter().map(|window| now - window.end_us.saturating_add(lateness_us));
+            telemetry::closed(&self.name, &closed, delays);
+            self.remember(closed);
+        }
     }
 }

@@ -1,15 +1,19 @@
 //! Opening: definitions are planned, tables opened or made, the log's reader begun.
+use super::output::Output;
 use super::{Processor, READER, Rollup, passing};
+use crate::fold::Bounds;
 use crate::kept::Kept;
 use crate::late::{Corrected, Corrector, LateWindows};
+use crate::partials::{Closer, Merged, Partials};
 use crate::rollup::{Definition, Plan};
 use crate::table::RollupTable;
-use crate::{Config, Error, Parts, Timing};
+use crate::{Config, Error, Lake, Parts, Timing};
 use lake::location::Location;
 use lake::table::{Error as LakeError, Table};
 use lake::tables::DEDUP_ROWS;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -34,55 +38,60 @@ impl Processor {
         parts: Parts,
         timing: Timing,
         shutdown: &CancellationToken,
-    ) -> Result<Option<(Processor, Corrector)>, Error> {
+    ) -> Result<Option<(Processor, Corrector, Option<Closer>)>, Error> {
         let Parts { log, lake, dedup_rows, bounds, clock, live, report } = parts;
         let plans = plans(&config).await?;
         let (groups, open_bytes_max) = (config.bounds, config.open_bytes_max);
-        // Windows are of all partitions: where readers of one name share them, it has no name.
-        let name = (!log.is_shared()).then_some(READER);
+        let leads = Arc::new(AtomicBool::new(false));
         loop {
             let opened = async {
                 let dedup_rows = dedup_rows_of(&lake.events).await?.unwrap_or(dedup_rows);
-                let (mut rollups, mut corrected) = (Vec::new(), Vec::new());
+                let (mut rollups, mut corrected, mut merged) = (Vec::new(), Vec::new(), Vec::new());
                 for (definition, plan) in &plans {
-                    let at = lake.rollups.join(&definition.name);
-                    let open = async || RollupTable::open(&at, definition, plan, log.as_ref(), dedup_rows).await;
-                    let table = open().await?;
-                    let (name, plan) = (definition.name.clone(), plan.clone());
-                    corrected.push(Corrected::new(name, plan.clone(), open().await?));
-                    let allowed_lateness = definition.allowed_lateness;
-                    let kept = Kept::new(plan.clone(), groups, allowed_lateness, i64::MIN);
-                    rollups.push(Rollup {
-                        name: definition.name.clone(),
-                        table,
-                        kept,
-                        plan,
-                        allowed_lateness,
-                        committed_at: Instant::now(),
-                        recent: VecDeque::new(),
-                        has_changed: true,
-                        unshown: None,
-                        open_at_tick: 0,
-                    });
+                    let tables = Tables { lake: &lake, definition, plan, log: log.as_ref(), dedup_rows };
+                    let output = match log.is_shared() {
+                        true => Output::Partials(tables.partials().await?),
+                        false => Output::Rows(tables.rollup().await?),
+                    };
+                    let name = definition.name.clone();
+                    corrected.push(Corrected::new(name.clone(), plan.clone(), tables.rollup().await?));
+                    if log.is_shared() {
+                        let (table, partials) = (tables.rollup().await?, tables.partials().await?);
+                        let allowed_lateness = definition.allowed_lateness;
+                        merged.push(Merged::new(name, plan.clone(), allowed_lateness, table, partials));
+                    }
+                    rollups.push(Rollup::new(definition, plan.clone(), output, groups));
                 }
-                let late_windows = LateWindows::open(&lake.late_windows, log.as_ref()).await?;
+                let late_windows = || LateWindows::open(&lake.late_windows, log.as_ref());
                 let corrector = Corrector {
                     rollups: corrected,
-                    late: LateWindows::open(&lake.late_windows, log.as_ref()).await?,
+                    late: late_windows().await?,
                     events: (lake.events.clone(), None),
                     log: log.clone(),
                     groups,
                     clock: clock.clone(),
+                    leads: leads.clone(),
                     pause: timing.correct,
                 };
-                Ok::<_, Error>((rollups, late_windows, corrector, dedup_rows, log.reader(name).await?))
+                let closer = Closer {
+                    rollups: merged,
+                    late: late_windows().await?,
+                    partitions: log.writer().partitions(),
+                    groups,
+                    clock: clock.clone(),
+                    leads: leads.clone(),
+                    pause: timing.look,
+                };
+                let closer = log.is_shared().then_some(closer);
+                let reader = log.reader(Some(READER)).await?;
+                Ok::<_, Error>((rollups, late_windows().await?, corrector, closer, dedup_rows, reader))
             };
             let opened = tokio::select! {
                 () = shutdown.cancelled() => return Ok(None),
                 opened = opened => opened,
             };
             match opened {
-                Ok((rollups, late_windows, corrector, dedup_rows, reader)) => {
+                Ok((rollups, late_windows, corrector, closer, dedup_rows, reader)) => {
                     let (topic, partitions) = (log.topic().to_owned(), BTreeMap::new());
                     let (began, shutdown) = (Instant::now(), shutdown.clone());
                     let processor = Processor {
@@ -92,6 +101,8 @@ impl Processor {
                         rollups,
                         late_windows,
                         marked_at: began,
+                        looked_at: began,
+                        leads,
                         live,
                         partitions,
                         dedup_rows,
@@ -111,7 +122,7 @@ impl Processor {
                         trouble: false,
                         stopped: false,
                     };
-                    return Ok(Some((processor, corrector)));
+                    return Ok(Some((processor, corrector, closer)));
                 }
                 Err(error) => {
                     let Some(reason) = passing(&error) else { return Err(error) };
@@ -122,6 +133,46 @@ impl Processor {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Opens a rollup's tables.
+struct Tables<'a> {
+    lake: &'a Lake,
+    definition: &'a Definition,
+    plan: &'a Plan,
+    log: &'a dyn log::Log,
+    dedup_rows: usize,
+}
+
+impl Tables<'_> {
+    async fn rollup(&self) -> Result<RollupTable, LakeError> {
+        let at = self.lake.rollups.join(&self.definition.name);
+        RollupTable::open(&at, self.definition, self.plan, self.log, self.dedup_rows).await
+    }
+
+    async fn partials(&self) -> Result<Partials, LakeError> {
+        let (at, mut rollup) = (self.lake.partials.join(&self.definition.name), self.rollup().await?);
+        Partials::open(&at, &mut rollup, self.definition, self.plan, self.log, self.dedup_rows).await
+    }
+}
+
+impl Rollup {
+    /// Of which nothing was read yet.
+    fn new(definition: &Definition, plan: Arc<Plan>, output: Output, groups: Bounds) -> Rollup {
+        let allowed_lateness = definition.allowed_lateness;
+        Rollup {
+            name: definition.name.clone(),
+            output,
+            kept: Kept::new(plan.clone(), groups, allowed_lateness, i64::MIN),
+            plan,
+            allowed_lateness,
+            committed_at: Instant::now(),
+            recent: VecDeque::new(),
+            has_changed: true,
+            unshown: None,
+            open_at_tick: 0,
         }
     }
 }

@@ -1,26 +1,16 @@
 //! Going on from what the tables say: at every assignment, and whenever another processor was first.
 use super::{Partition, Processor};
 use crate::Error;
-use crate::kept::Position;
-use crate::table::Standing;
+use crate::kept::{Position, Standing};
 use crate::telemetry;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use tokio::time::Instant;
 
 impl Processor {
-    /// Throws away what is held, and reads from the smallest D of the rollups on. Without all partitions nothing is read:
-    /// what was folded could not be closed.
+    /// Throws away what is held, and reads from the smallest D of the rollups on.
     pub(super) async fn resume(&mut self) -> Result<(), Error> {
         let (numbers, all) = (self.partitions.keys().copied().collect::<Vec<u32>>(), self.log.writer().partitions());
-        if !self.has_all() {
-            let words =
-                format!("it has {} of {all} partitions, and windows are of all: another has the rest", numbers.len());
-            (self.report)(Err(words));
-            self.rollups.iter_mut().for_each(|rollup| rollup.begin_anew(self.groups, i64::MIN));
-            self.resume_due = false;
-            return Ok(());
-        }
         let mut log = BTreeMap::new();
         for partition in &numbers {
             log.insert(*partition, self.reader.bounds(*partition).await?);
@@ -28,10 +18,10 @@ impl Processor {
         let (now_us, mut from) = (self.clock.now(), BTreeMap::new());
         for index in 0..self.rollups.len() {
             let rollup = &mut self.rollups[index];
-            let standing = rollup.table.reload(all).await?.clone();
+            let standing = rollup.output.reload(all).await?;
             let latest_start = rollup.plan.windows.latest_start(now_us);
             let beginning = Beginning::of(&standing, &log, rollup.plan.windows.end(latest_start));
-            rollup.begin_anew(self.groups, beginning.watermark_us);
+            rollup.begin_anew(self.groups, beginning.closed_to_us(&log));
             rollup.committed_at = Instant::now();
             let name = rollup.name.clone();
             for (partition, held) in &log {
@@ -117,25 +107,32 @@ impl Processor {
 /// Where a rollup goes on.
 struct Beginning<'a> {
     standing: &'a Standing,
-    /// W, µs.
-    watermark_us: i64,
-    /// It is new, and the beginning of the log is gone: it begins with the windows after now.
+    /// It is new to a partition, of which the beginning is gone: it begins with the windows after now.
     at_end: bool,
+    /// The end of the window that is under way, µs.
+    next_window_us: i64,
 }
 
 impl<'a> Beginning<'a> {
-    /// `next_window_us`: the end of the window that is under way.
     fn of(standing: &'a Standing, log: &BTreeMap<u32, Range<u64>>, next_window_us: i64) -> Self {
-        let at_end = standing.watermark_us.is_none() && log.values().any(|held| held.start > 0);
-        let first = if at_end { next_window_us } else { i64::MIN };
-        Beginning { standing, watermark_us: standing.watermark_us.unwrap_or(first), at_end }
+        let at_end = log.iter().any(|(partition, held)| held.start > 0 && !standing.contains_key(partition));
+        Beginning { standing, at_end, next_window_us }
     }
 
     fn position(&self, partition: u32, held: &Range<u64>) -> Position {
-        match self.standing.positions.get(&partition) {
+        let (end, dedup) = (held.end, held.start);
+        match self.standing.get(&partition) {
             Some(position) => *position,
-            None if self.at_end => Position { next: held.end, safe: held.end, dedup: held.start, fingerprint: 0 },
-            None => Position { next: 0, safe: 0, dedup: 0, fingerprint: 0 },
+            None if self.at_end => {
+                Position { closed_to_us: self.next_window_us, next: end, safe: end, dedup, fingerprint: 0 }
+            }
+            None => Position { closed_to_us: i64::MIN, next: 0, safe: 0, dedup: 0, fingerprint: 0 },
         }
+    }
+
+    /// W of all partitions that are read, µs.
+    fn closed_to_us(&self, log: &BTreeMap<u32, Range<u64>>) -> i64 {
+        let of_partition = |(partition, held): (&u32, &Range<u64>)| self.position(*partition, held).closed_to_us;
+        log.iter().map(of_partition).min().unwrap_or(i64::MIN)
     }
 }

@@ -1,8 +1,8 @@
 //! Standing by: while another processor commits, this one reads nothing. No lease: the other's commits are the sign of its
 //! life, and where both go on, the tables let one through.
 use super::Processor;
-use crate::table::Standing;
-use crate::{Error, telemetry};
+use crate::Error;
+use crate::kept::Standing;
 use tokio::time::{Instant, sleep};
 
 /// What was seen of the other processor.
@@ -18,8 +18,7 @@ impl Processor {
     /// Another processor has committed a rollup.
     pub(super) fn begin_standby(&mut self, rollup: usize) {
         tracing::info!(rollup = self.rollups[rollup].name, "another processor keeps the rollups: this one stands by");
-        telemetry::superseded();
-        let seen = self.rollups[rollup].table.standing().clone();
+        let seen = self.rollups[rollup].output.standing().clone();
         self.standby = Some(Standby { rollup, seen, since: Instant::now() });
         // What is held here is the other's: it is read again when it is this one's turn.
         self.rollups.iter_mut().for_each(|rollup| rollup.begin_anew(self.groups, i64::MIN));
@@ -31,7 +30,7 @@ impl Processor {
         sleep(self.timing.tick).await;
         let partitions = self.log.writer().partitions();
         let Some(rollup) = self.standby.as_ref().map(|standby| standby.rollup) else { return Ok(()) };
-        let standing = self.rollups[rollup].table.reload(partitions).await?.clone();
+        let standing = self.rollups[rollup].output.reload(partitions).await?;
         let Some(standby) = &mut self.standby else { return Ok(()) };
         if standing != standby.seen {
             (standby.seen, standby.since) = (standing, Instant::now());

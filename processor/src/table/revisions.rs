@@ -1,5 +1,5 @@
 //! Later revisions of closed windows: which is the newest, and how another one gets in.
-use super::{Revision, RollupTable};
+use super::{Revision, RollupTable, standing};
 use crate::fold::WindowRows;
 use crate::positions::{self, Positions};
 use arrow_array::cast::AsArray;
@@ -24,13 +24,9 @@ pub(crate) struct Latest {
 }
 
 impl RollupTable {
-    fn corrections_txn(&self) -> String {
-        format!("{}/corrections", self.base)
-    }
-
     /// How many corrections were committed, in the snapshot: what fences the next.
     pub(crate) async fn corrections(&self) -> Result<Option<i64>, Error> {
-        self.table.txn(&self.corrections_txn()).await
+        self.table.txn(&standing::corrections(&self.base)).await
     }
 
     /// The newest revisions of the windows that begin at `starts` (µs), which are in `ranges`, in the snapshot.
@@ -78,7 +74,7 @@ impl RollupTable {
             commit.adds.push(self.table.write_file(BTreeMap::new(), vec![batches]).await?);
         }
         self.take_out(&without_rows, &mut commit).await?;
-        let (app, new) = (self.corrections_txn(), fence.unwrap_or(0).saturating_add(1));
+        let (app, new) = (standing::corrections(&self.base), fence.unwrap_or(0).saturating_add(1));
         commit.txns.push(Txn { app, expected: fence, new });
         let outcome = self.table.commit(&commit).await?;
         if outcome == Outcome::Superseded {

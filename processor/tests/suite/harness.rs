@@ -1,5 +1,5 @@
 //! A log in memory, tables on disk, and processors that come and go.
-use arrow_array::RecordBatch;
+use arrow_array::{Array, RecordBatch};
 use async_trait::async_trait;
 use bytes::Bytes;
 use event::clock::{Clock, Micros};
@@ -116,9 +116,14 @@ impl Harness {
     }
 
     pub fn start(&self) -> Running {
+        self.start_over(if self.sparse { Arc::new(Sparse(self.log.clone())) } else { self.log.clone() })
+    }
+
+    /// A processor that reads this one.
+    pub fn start_over(&self, log: Arc<dyn Log>) -> Running {
         let (shutdown, answers) = (CancellationToken::new(), Answers::default());
         let parts = Parts {
-            log: if self.sparse { Arc::new(Sparse(self.log.clone())) } else { self.log.clone() },
+            log,
             lake: self.lake(),
             dedup_rows: self.dedup_rows,
             bounds: BOUNDS,
@@ -133,6 +138,7 @@ impl Harness {
             mark: Duration::from_millis(10),
             take_over: Duration::from_millis(300),
             correct: Duration::from_millis(10),
+            look: Duration::from_millis(10),
             pace: self.pace,
         };
         let task = tokio::spawn(processor::run_with(self.config.clone(), parts, timing, shutdown.clone()));
@@ -159,7 +165,12 @@ impl Harness {
 
     pub fn lake(&self) -> Lake {
         let at = |name: &str| Location::Local(self.dir.path().join("lake").join(name));
-        Lake { rollups: at("rollups"), late_windows: at("late_windows"), events: at("events") }
+        Lake {
+            rollups: at("rollups"),
+            partials: at("partials"),
+            late_windows: at("late_windows"),
+            events: at("events"),
+        }
     }
 
     /// One record of these events, as somebody else's producer writes them; it is received now.
@@ -177,6 +188,22 @@ impl Harness {
     /// All rows of a rollup's table.
     pub async fn rows(&self, rollup: &str) -> Vec<RecordBatch> {
         rows_of(self.table(rollup).await).await
+    }
+
+    pub async fn partials(&self, rollup: &str) -> Option<Table> {
+        Table::open(&self.lake().partials.join(rollup)).await.unwrap()
+    }
+
+    /// Groups of windows that wait to be merged, or did.
+    pub async fn partial_rows(&self, rollup: &str) -> usize {
+        let rows = rows_of(self.partials(rollup).await).await;
+        rows.iter().map(|batch| batch.num_rows() - batch.column_by_name("groups").unwrap().null_count()).sum()
+    }
+
+    /// P of a partition that is shared.
+    pub async fn partial_position(&self, rollup: &str, partition: u32) -> Option<i64> {
+        let name = format!("processor/embedded/{TOPIC}/{rollup}/{partition}/position");
+        self.partials(rollup).await?.txn(&name).await.unwrap()
     }
 
     /// How many windows are marked.

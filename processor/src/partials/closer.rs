@@ -1,0 +1,241 @@
+//! The task that merges: beside the loop, with handles of its own, from what the tables say alone.
+use super::closable::{Moved, positions};
+use super::encoding::{self, Undecodable};
+use super::table::{Partials, Piece};
+use crate::fold::{Bounds, Fold, Partial, WindowRows};
+use crate::late::{LateWindows, Mark, Marks};
+use crate::limits::{CLOSED_AT_ONCE, CORRECTED_BYTES_MAX, OPEN_BYTES_MAX};
+use crate::positions::Positions;
+use crate::rollup::Plan;
+use crate::table::RollupTable;
+use crate::{Error, telemetry};
+use event::clock::{Clock, Micros};
+use lake::table::{Error as LakeError, Outcome};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// A rollup whose windows are merged.
+pub(crate) struct Merged {
+    name: String,
+    plan: Arc<Plan>,
+    allowed_lateness: Duration,
+    table: RollupTable,
+    partials: Partials,
+    /// Windows that are merged at once: fewer where they were too large.
+    at_once: usize,
+}
+
+/// Merges windows of which every partition has its part.
+pub(crate) struct Closer {
+    pub(crate) rollups: Vec<Merged>,
+    pub(crate) late: LateWindows,
+    pub(crate) partitions: u32,
+    pub(crate) groups: Bounds,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Whether this processor is the one that closes.
+    pub(crate) leads: Arc<AtomicBool>,
+    /// Between two passes.
+    pub(crate) pause: Duration,
+}
+
+impl Closer {
+    /// Goes on until it is dropped, which is safe at any point.
+    ///
+    /// # Errors
+    /// [`LakeError::NotDurable`], and partials that are not what was written: windows would never be closed.
+    pub(crate) async fn run(mut self) -> Result<(), Error> {
+        loop {
+            let more = match self.leads.load(Ordering::Relaxed) {
+                true => self.pass().await,
+                false => Ok(false),
+            };
+            match more {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(Error::Lake(LakeError::Unavailable(reason))) => {
+                    tracing::warn!(reason, "windows are closed later: the lake does not answer");
+                }
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(self.pause).await;
+        }
+    }
+
+    /// Closes what can be now; true when more waits.
+    async fn pass(&mut self) -> Result<bool, Error> {
+        let mut more = false;
+        for rollup in &mut self.rollups {
+            more |= rollup.close(&mut self.late, self.partitions, self.groups, self.clock.as_ref()).await?;
+        }
+        Ok(more)
+    }
+}
+
+/// By start of a window, µs, how many events.
+type Unreadable = BTreeMap<i64, u64>;
+
+/// What is to be closed.
+struct Due {
+    /// W as it is.
+    from_us: Option<i64>,
+    /// W as it is to be.
+    to_us: i64,
+    /// By partition, how far it was counted.
+    reached: Positions,
+    moved: Vec<Moved>,
+    /// Starts of the windows that have groups, µs.
+    starts: BTreeSet<i64>,
+    more: bool,
+}
+
+impl Merged {
+    /// Of a rollup whose windows are to be merged.
+    pub(crate) fn new(
+        name: String,
+        plan: Arc<Plan>,
+        allowed_lateness: Duration,
+        table: RollupTable,
+        partials: Partials,
+    ) -> Self {
+        Merged { name, plan, allowed_lateness, table, partials, at_once: CLOSED_AT_ONCE }
+    }
+
+    async fn close(
+        &mut self,
+        late: &mut LateWindows,
+        partitions: u32,
+        groups: Bounds,
+        clock: &dyn Clock,
+    ) -> Result<bool, Error> {
+        let Some(mut due) = self.due(partitions).await? else { return Ok(false) };
+        // After the partials: who did not count an event of one of these windows had marked it before.
+        let marks = if due.starts.is_empty() { Marks::new() } else { late.read().await? };
+        let is_marked =
+            |start: &i64| marks.get(&(self.name.clone(), *start)).is_some_and(|mark| !Mark::is_filled_in(mark));
+        due.starts.retain(|start| !is_marked(start));
+        let Some((mut windows, unreadable)) = self.merge(&due, groups).await? else {
+            self.at_once = (due.starts.len() / 2).max(1);
+            return Ok(true);
+        };
+        let closed_at = clock.now();
+        if !unreadable.is_empty() {
+            // Before W moves past them.
+            late.mark(&self.marks(&unreadable, &due.reached, closed_at)).await?;
+            windows.retain(|window| !unreadable.contains_key(&window.start_us));
+        }
+        let closed = self.with_positions(windows, &due.moved, partitions);
+        let commit = self.table.prepare_merged(&closed, due.from_us, due.to_us, &due.reached, closed_at).await?;
+        // Superseded: another one closes, and what it did is looked at in the next pass.
+        if let Outcome::Committed { .. } = self.table.commit_merged(&commit).await? {
+            self.at_once = (self.at_once * 2).min(CLOSED_AT_ONCE);
+            self.tell(closed.into_iter().map(|(window, _)| window).collect(), clock.now());
+            self.partials.take_out_done(due.to_us).await?;
+        }
+        Ok(due.more)
+    }
+
+    /// `None`: nothing is.
+    async fn due(&mut self, partitions: u32) -> Result<Option<Due>, LakeError> {
+        let standing = self.partials.reload(partitions).await?;
+        let closed_to_us = standing.values().map(|position| position.closed_to_us).min();
+        let Some(closed_to_us) = closed_to_us.filter(|_| standing.len() == partitions as usize) else {
+            return Ok(None);
+        };
+        let from_us = self.table.reached().await?.map(|(watermark_us, _)| watermark_us);
+        let from = from_us.unwrap_or(i64::MIN);
+        if self.plan.windows.latest_end(closed_to_us) <= from {
+            return Ok(None);
+        }
+        let (moved, starts) = self.partials.after(from).await?;
+        let windows = self.plan.windows;
+        let mut starts: Vec<i64> = starts.into_iter().filter(|start| windows.end(*start) <= closed_to_us).collect();
+        let more = starts.len() > self.at_once;
+        starts.truncate(self.at_once);
+        let to_us = match starts.last() {
+            Some(last) if more => windows.end(*last),
+            _ => closed_to_us,
+        };
+        let reached = standing.into_iter().map(|(partition, position)| (partition, position.next)).collect();
+        Ok(Some(Due { from_us, to_us, reached, moved, starts: starts.into_iter().collect(), more }))
+    }
+
+    /// The rows of these windows; and of those that another version has a part of, how many events it counted at least.
+    /// `None`: together they take more memory than is good, and there are several.
+    async fn merge(&self, due: &Due, groups: Bounds) -> Result<Option<(Vec<WindowRows>, Unreadable)>, Error> {
+        let mut fold = Fold::new(self.plan.clone(), groups);
+        let (mut is_large, mut unreadable) = (false, Unreadable::new());
+        let from_us = due.from_us.unwrap_or(i64::MIN);
+        let each = |piece: Piece| {
+            if is_large {
+                return Ok(());
+            }
+            let Piece { start_us, events, grouped_as_other, groups } = piece;
+            let decoded = match encoding::decode(&self.plan, &groups) {
+                Ok(decoded) => decoded,
+                Err(Undecodable::Version(version)) => {
+                    let rollup = &self.name;
+                    tracing::warn!(
+                        rollup,
+                        start_us,
+                        version,
+                        "a partial of another version: the window is computed from events"
+                    );
+                    *unreadable.entry(start_us).or_default() += events.max(1);
+                    return Ok(());
+                }
+                Err(Undecodable::Broken(error)) => return Err(Error::Lake(self.partials.broken(&error.to_string()))),
+            };
+            let end_us = self.plan.windows.end(start_us);
+            for (at, groups) in decoded.into_iter().enumerate() {
+                let grouped_as_other = if at == 0 { grouped_as_other } else { 0 };
+                fold.merge(&Partial { start_us, end_us, events: 0, grouped_as_other, groups })?;
+            }
+            is_large = due.starts.len() > 1 && fold.bytes() > CORRECTED_BYTES_MAX;
+            while !is_large && fold.bytes() > OPEN_BYTES_MAX && fold.shrink()? {}
+            Ok(())
+        };
+        self.partials.pieces(from_us, &due.starts, each).await?;
+        if is_large {
+            return Ok(None);
+        }
+        Ok(Some((fold.close(i64::MAX)?, unreadable)))
+    }
+
+    fn marks(&self, unreadable: &Unreadable, reached: &Positions, marked_at: Micros) -> Marks {
+        let mark = |(start, events): (&i64, &u64)| {
+            let (end_us, positions) = (self.plan.windows.end(*start), reached.clone());
+            ((self.name.clone(), *start), Mark { end_us, positions, events: *events, marked_at })
+        };
+        unreadable.iter().map(mark).collect()
+    }
+
+    /// Each window with where its partials end; without those that a partition has no part of, since it was begun later.
+    fn with_positions(
+        &self,
+        windows: Vec<WindowRows>,
+        moved: &[Moved],
+        partitions: u32,
+    ) -> Vec<(WindowRows, Positions)> {
+        let whole = |window: WindowRows| {
+            let positions = positions(moved, partitions, window.end_us);
+            if positions.is_none() {
+                let (rollup, start_us) = (&self.name, window.start_us);
+                tracing::warn!(
+                    rollup,
+                    start_us,
+                    "a window has no rows: counting began within it; fill it in from events"
+                );
+            }
+            positions.map(|positions| (window, positions))
+        };
+        windows.into_iter().filter_map(whole).collect()
+    }
+
+    fn tell(&self, closed: Vec<WindowRows>, now: Micros) {
+        let lateness_us = self.allowed_lateness.as_micros() as i64;
+        let delays = closed.iter().map(|window| now - window.end_us.saturating_add(lateness_us));
+        telemetry::closed(&self.name, &closed, delays);
+    }
+}
