@@ -202,7 +202,7 @@ impl RollupTable {
         closed_at: Micros,
     ) -> Result<Commit, Error> {
         let next: Positions = positions.iter().map(|(partition, position)| (*partition, position.next)).collect();
-        let mut commit = self.first_revisions(closed.iter().map(|window| (window, &next)), closed_at).await?;
+        let mut commit = self.first_revisions(closed, &next, closed_at).await?;
         let watermark_us = |of: &Standing| of.values().map(|position| position.closed_to_us).min();
         let new = watermark_us(positions).unwrap_or(i64::MIN);
         commit.txns.push(Txn { app: self.base.clone(), expected: watermark_us(&self.standing), new });
@@ -212,18 +212,16 @@ impl RollupTable {
         Ok(commit)
     }
 
-    /// The same of windows that were merged, each with the positions of its partials. `to_us`: W from now on; `from_us`: as it
-    /// was; `reached`: P.
+    /// The same of windows that were merged. `to_us`: W from now on; `from_us`: as it was; `reached`: P.
     pub(crate) async fn prepare_merged(
         &self,
-        closed: &[(WindowRows, Positions)],
+        closed: &[WindowRows],
         from_us: Option<i64>,
         to_us: i64,
         reached: &Positions,
         closed_at: Micros,
     ) -> Result<Commit, Error> {
-        let windows = closed.iter().map(|(window, positions)| (window, positions));
-        let mut commit = self.first_revisions(windows, closed_at).await?;
+        let mut commit = self.first_revisions(closed, reached, closed_at).await?;
         commit.txns.push(Txn { app: self.base.clone(), expected: from_us, new: to_us });
         for (partition, next) in reached {
             commit.txns.push(standing::merged_to(&self.table, &self.base, *partition, *next).await?);
@@ -244,12 +242,13 @@ impl RollupTable {
 
     async fn first_revisions(
         &self,
-        closed: impl Iterator<Item = (&WindowRows, &Positions)>,
+        closed: &[WindowRows],
+        positions: &Positions,
         closed_at: Micros,
     ) -> Result<Commit, Error> {
         let mut commit = Commit { data_change: true, ..Commit::default() };
-        let rows = |(window, positions)| self.rows(window, FIRST_REVISION, Revision { positions, closed_at });
-        let with_rows = closed.filter(|(window, _)| window.rows.num_rows() > 0);
+        let rows = |window| self.rows(window, FIRST_REVISION, Revision { positions, closed_at });
+        let with_rows = closed.iter().filter(|window| window.rows.num_rows() > 0);
         let batches = with_rows.map(rows).collect::<Result<Vec<_>, _>>()?;
         if !batches.is_empty() {
             commit.adds.push(self.table.write_file(BTreeMap::new(), vec![batches]).await?);

@@ -2,6 +2,7 @@
 //!
 //! A window has its start and not its end: `start <= event_time < start + size`. Starts are multiples of the slide since
 //! 1970-01-01T00:00:00Z, so that every processor cuts time alike.
+use crate::limits::RECENT_WINDOWS;
 use std::time::Duration;
 
 /// How time is cut: tumbling where the slide is the size, else hopping.
@@ -45,6 +46,11 @@ impl Windows {
     /// The end of the latest window that ends at or before `time_us`. Ends are multiples of the slide as starts are.
     pub fn latest_end(&self, time_us: i64) -> i64 {
         self.latest_start(time_us)
+    }
+
+    /// Over so long reach the windows that are shown after they were closed, µs.
+    pub(crate) fn recent_us(&self) -> i64 {
+        RECENT_WINDOWS as i64 * self.slide_us
     }
 
     /// The first moment after the window that begins at `start_us`.

@@ -1,5 +1,4 @@
 //! The task that merges: beside the loop, with handles of its own, from what the tables say alone.
-use super::closable::{Moved, positions};
 use super::encoding::{self, Undecodable};
 use super::table::{Partials, Piece};
 use crate::fold::{Bounds, Fold, Partial, WindowRows};
@@ -10,7 +9,7 @@ use crate::rollup::Plan;
 use crate::table::RollupTable;
 use crate::{Error, telemetry};
 use event::clock::{Clock, Micros};
-use lake::table::{Error as LakeError, Outcome};
+use lake::table::{ActiveFile, Error as LakeError, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -82,9 +81,10 @@ struct Due {
     from_us: Option<i64>,
     /// W as it is to be.
     to_us: i64,
-    /// By partition, how far it was counted.
+    /// P of all partitions. What they have of these windows below it is in the partials: what came later is late, and such
+    /// windows are marked.
     reached: Positions,
-    moved: Vec<Moved>,
+    files: Vec<ActiveFile>,
     /// Starts of the windows that have groups, µs.
     starts: BTreeSet<i64>,
     more: bool,
@@ -125,13 +125,14 @@ impl Merged {
             late.mark(&self.marks(&unreadable, &due.reached, closed_at)).await?;
             windows.retain(|window| !unreadable.contains_key(&window.start_us));
         }
-        let closed = self.with_positions(windows, &due.moved, partitions);
-        let commit = self.table.prepare_merged(&closed, due.from_us, due.to_us, &due.reached, closed_at).await?;
+        let commit = self.table.prepare_merged(&windows, due.from_us, due.to_us, &due.reached, closed_at).await?;
         // Superseded: another one closes, and what it did is looked at in the next pass.
         if let Outcome::Committed { .. } = self.table.commit_merged(&commit).await? {
             self.at_once = (self.at_once * 2).min(CLOSED_AT_ONCE);
-            self.tell(closed.into_iter().map(|(window, _)| window).collect(), clock.now());
-            self.partials.take_out_done(due.to_us).await?;
+            let lateness_us = self.allowed_lateness.as_micros() as i64;
+            let delays = windows.iter().map(|window| clock.now() - window.end_us.saturating_add(lateness_us));
+            telemetry::closed(&self.name, &windows, delays);
+            self.partials.take_out_done(due.to_us.saturating_sub(self.plan.windows.recent_us())).await?;
         }
         Ok(due.more)
     }
@@ -148,9 +149,23 @@ impl Merged {
         if self.plan.windows.latest_end(closed_to_us) <= from {
             return Ok(None);
         }
-        let (moved, starts) = self.partials.after(from).await?;
-        let windows = self.plan.windows;
-        let mut starts: Vec<i64> = starts.into_iter().filter(|start| windows.end(*start) <= closed_to_us).collect();
+        let files = self.partials.files_after(from).await?;
+        let (windows, mut starts) = (self.plan.windows, BTreeSet::new());
+        for file in &files {
+            starts.extend(self.partials.starts_in(file).await?);
+        }
+        let mut began_us = i64::MIN;
+        for partition in 0..partitions {
+            began_us = began_us.max(self.partials.began_us(partition).await?);
+        }
+        let is_due = |start: &i64| from < windows.end(*start) && windows.end(*start) <= closed_to_us;
+        // Of windows before that somebody has no part.
+        let (mut starts, parts): (Vec<i64>, Vec<i64>) =
+            starts.into_iter().filter(is_due).partition(|start| windows.end(*start) > began_us);
+        if !parts.is_empty() {
+            let (rollup, parts) = (&self.name, parts.len());
+            tracing::warn!(rollup, parts, "windows within which counting began have no rows: fill them in from events");
+        }
         let more = starts.len() > self.at_once;
         starts.truncate(self.at_once);
         let to_us = match starts.last() {
@@ -158,7 +173,7 @@ impl Merged {
             _ => closed_to_us,
         };
         let reached = standing.into_iter().map(|(partition, position)| (partition, position.next)).collect();
-        Ok(Some(Due { from_us, to_us, reached, moved, starts: starts.into_iter().collect(), more }))
+        Ok(Some(Due { from_us, to_us, reached, files, starts: starts.into_iter().collect(), more }))
     }
 
     /// The rows of these windows; and of those that another version has a part of, how many events it counted at least.
@@ -166,8 +181,7 @@ impl Merged {
     async fn merge(&self, due: &Due, groups: Bounds) -> Result<Option<(Vec<WindowRows>, Unreadable)>, Error> {
         let mut fold = Fold::new(self.plan.clone(), groups);
         let (mut is_large, mut unreadable) = (false, Unreadable::new());
-        let from_us = due.from_us.unwrap_or(i64::MIN);
-        let each = |piece: Piece| {
+        let mut each = |piece: Piece| {
             if is_large {
                 return Ok(());
             }
@@ -196,7 +210,9 @@ impl Merged {
             while !is_large && fold.bytes() > OPEN_BYTES_MAX && fold.shrink()? {}
             Ok(())
         };
-        self.partials.pieces(from_us, &due.starts, each).await?;
+        for file in &due.files {
+            self.partials.pieces_in(file, &due.starts, &mut each).await?;
+        }
         if is_large {
             return Ok(None);
         }
@@ -209,33 +225,5 @@ impl Merged {
             ((self.name.clone(), *start), Mark { end_us, positions, events: *events, marked_at })
         };
         unreadable.iter().map(mark).collect()
-    }
-
-    /// Each window with where its partials end; without those that a partition has no part of, since it was begun later.
-    fn with_positions(
-        &self,
-        windows: Vec<WindowRows>,
-        moved: &[Moved],
-        partitions: u32,
-    ) -> Vec<(WindowRows, Positions)> {
-        let whole = |window: WindowRows| {
-            let positions = positions(moved, partitions, window.end_us);
-            if positions.is_none() {
-                let (rollup, start_us) = (&self.name, window.start_us);
-                tracing::warn!(
-                    rollup,
-                    start_us,
-                    "a window has no rows: counting began within it; fill it in from events"
-                );
-            }
-            positions.map(|positions| (window, positions))
-        };
-        windows.into_iter().filter_map(whole).collect()
-    }
-
-    fn tell(&self, closed: Vec<WindowRows>, now: Micros) {
-        let lateness_us = self.allowed_lateness.as_micros() as i64;
-        let delays = closed.iter().map(|window| now - window.end_us.saturating_add(lateness_us));
-        telemetry::closed(&self.name, &closed, delays);
     }
 }

@@ -14,7 +14,6 @@
 //! of its partitions'. Closing is done from what the tables say alone, and fenced by W: of two that close one is first.
 //!
 //! A window that is marked late before it is closed is left to the correction.
-pub(crate) mod closable;
 mod closer;
 mod encoding;
 mod table;

@@ -1,20 +1,16 @@
 //! The table `partials/NAME`: what processors' partitions of closed windows come to, until they are merged.
 //!
-//! Two kinds of rows: of a partition that a commit brought past the end of a window (`partition, closed_from_us, next`), and of
-//! a window (`window_start, events, grouped_as_other, groups`; several where it has many groups). `closed_to` says of both when
-//! they are done with: when the rollup's W has come there.
-use super::closable::Moved;
+//! A row is some groups of a window that one processor closed. It is done with when the rollup's W has come to the window's end.
 use super::encoding;
 use crate::fold::Partial;
 use crate::kept::Standing;
 use crate::rollup::{Definition, Plan};
-use crate::table::standing::{self, position, watermark};
+use crate::table::standing::{self, began, position, watermark};
 use crate::table::{RollupTable, check_made_with, made_with, time_field};
-use crate::windows::Windows;
-use arrow_array::builder::{BinaryBuilder, Int32Builder, Int64Builder, TimestampMicrosecondBuilder};
+use arrow_array::builder::{BinaryBuilder, Int64Builder, TimestampMicrosecondBuilder};
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, ArrayRef, BinaryArray, RecordBatch};
+use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+use arrow_array::{ArrayRef, BinaryArray, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use event::schema::TIME_ZONE;
 use futures::TryStreamExt;
@@ -24,8 +20,8 @@ use lake::tables::properties;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-const CLOSED_TO: &str = "closed_to";
 const START: &str = "window_start";
+const END: &str = "window_end";
 
 /// Property: the rollup's table that these are merged into.
 const ROLLUP: &str = "playhead.rollup.table";
@@ -42,31 +38,29 @@ pub(crate) struct Partials {
     name: String,
     /// Of the names of its `txn`s.
     base: String,
-    windows: Windows,
     /// What the rollup's table said before partitions were shared.
     inherited: Standing,
     standing: Standing,
 }
 
-/// One value of the table: some groups of a window.
+/// One row: some groups of a window.
 pub(crate) struct Piece {
+    /// Start of the window, µs.
     pub(crate) start_us: i64,
+    /// Events that its row stands for; of several rows of a window that were written together the first has all.
     pub(crate) events: u64,
     pub(crate) grouped_as_other: u64,
     pub(crate) groups: Vec<u8>,
 }
 
-fn schema() -> Schema {
-    let start = Field::new(START, time_field(START).data_type().clone(), true);
+/// Of the rows; a part of a window that is open has them, too.
+pub(super) fn schema() -> Schema {
     Schema::new(vec![
-        time_field(CLOSED_TO),
-        Field::new("partition", DataType::Int32, true),
-        Field::new("closed_from_us", DataType::Int64, true),
-        Field::new("next", DataType::Int64, true),
-        start,
-        Field::new("events", DataType::Int64, true),
-        Field::new("grouped_as_other", DataType::Int64, true),
-        Field::new("groups", DataType::Binary, true),
+        time_field(START),
+        time_field(END),
+        Field::new("events", DataType::Int64, false),
+        Field::new("grouped_as_other", DataType::Int64, false),
+        Field::new("groups", DataType::Binary, false),
     ])
 }
 
@@ -97,7 +91,7 @@ impl Partials {
             schema: Arc::new(schema()),
             partition_columns: Vec::new(),
             properties: of_table,
-            statistics_columns: vec![CLOSED_TO.to_owned(), START.to_owned()],
+            statistics_columns: vec![START.to_owned(), END.to_owned()],
         };
         let table = Table::open_or_create(at, &spec).await?;
         if table.property(ROLLUP) != Some(rollup.id()) {
@@ -105,7 +99,7 @@ impl Partials {
         }
         check_made_with(&table, &name, &own)?;
         let base = standing::base(&format!("{}/{}", log.cluster(), log.topic()), &definition.name);
-        Ok(Partials { table, name, base, windows: plan.windows, inherited, standing: Standing::new() })
+        Ok(Partials { table, name, base, inherited, standing: Standing::new() })
     }
 
     /// The newest snapshot's word, of every partition that somebody has begun.
@@ -133,6 +127,11 @@ impl Partials {
         those.map(|(_, held)| held.closed_to_us).max().unwrap_or(i64::MIN)
     }
 
+    /// Where each partition was begun: of windows that end at or before it (µs) it has no part.
+    pub(crate) async fn began_us(&self, partition: u32) -> Result<i64, Error> {
+        Ok(self.table.txn(&began(&self.base, partition)).await?.unwrap_or(i64::MIN))
+    }
+
     /// What one commit is to bring in: it brings partitions from `before` to `after`. Its file is durable when this returns.
     pub(crate) async fn prepare(
         &self,
@@ -141,20 +140,18 @@ impl Partials {
         after: &Standing,
     ) -> Result<Commit, Error> {
         let mut commit = Commit { data_change: true, ..Commit::default() };
-        let mut moved = Vec::new();
         for (partition, position) in after {
             let held = self.standing.get(partition);
             commit.txns.extend(standing::txns(&self.base, *partition, held, position));
             let expected = held.map(|held| held.closed_to_us);
             commit.txns.push(Txn { app: watermark(&self.base, *partition), expected, new: position.closed_to_us });
-            let from_us = before.get(partition).map_or(i64::MIN, |before| before.closed_to_us);
-            let to_us = self.windows.latest_end(position.closed_to_us);
-            if to_us > from_us {
-                moved.push(Moved { partition: *partition, from_us, to_us, next: position.next });
+            if held.is_none() {
+                let new = before.get(partition).map_or(i64::MIN, |before| before.closed_to_us);
+                commit.txns.push(Txn { app: began(&self.base, *partition), expected: None, new });
             }
         }
-        if !moved.is_empty() {
-            let groups = row_groups(&moved, closed).map_err(|error| self.broken(&error.to_string()))?;
+        if !closed.is_empty() {
+            let groups = row_groups(closed).map_err(|error| self.broken(&error.to_string()))?;
             commit.adds.push(self.table.write_file(BTreeMap::new(), groups).await?);
         }
         Ok(commit)
@@ -170,45 +167,39 @@ impl Partials {
         Ok(outcome)
     }
 
-    /// Files, in the snapshot, of which something is not done with where the rollup's W is this.
-    async fn waiting(&self, closed_to_us: i64) -> Result<Vec<ActiveFile>, Error> {
-        self.table.files_within(CLOSED_TO, &[closed_to_us.saturating_add(1)..i64::MAX]).await
+    /// Files, in the snapshot, that have rows of windows that end after this, µs.
+    pub(crate) async fn files_after(&self, closed_to_us: i64) -> Result<Vec<ActiveFile>, Error> {
+        self.table.files_within(END, &[closed_to_us.saturating_add(1)..i64::MAX]).await
     }
 
-    /// How far commits brought partitions, and starts of the windows that have groups, that are not done with.
-    pub(crate) async fn after(&self, closed_to_us: i64) -> Result<(Vec<Moved>, BTreeSet<i64>), Error> {
-        let (mut moved, mut starts) = (Vec::new(), BTreeSet::new());
-        for file in self.waiting(closed_to_us).await? {
-            let columns = [CLOSED_TO, "partition", "closed_from_us", "next", START];
-            let mut batches = self.table.read_file(&file.path, Some(&columns)).await?;
-            while let Some(batch) = batches.try_next().await? {
-                take(&batch, closed_to_us, &mut moved, &mut starts).ok_or_else(|| self.of_another_shape(&file))?;
-            }
+    /// Starts of the windows (µs) that a file has rows of.
+    pub(crate) async fn starts_in(&self, file: &ActiveFile) -> Result<BTreeSet<i64>, Error> {
+        let (mut starts, mut batches) = (BTreeSet::new(), self.table.read_file(&file.path, Some(&[START])).await?);
+        while let Some(batch) = batches.try_next().await? {
+            starts.extend(starts_of(&batch).ok_or_else(|| self.of_another_shape(file))?.values());
         }
-        Ok((moved, starts))
+        Ok(starts)
     }
 
-    /// All pieces of these windows that are not done with, given one after the other.
-    pub(crate) async fn pieces<E: From<Error>>(
+    /// The rows that a file has of these windows, one after the other.
+    pub(crate) async fn pieces_in<E: From<Error>>(
         &self,
-        closed_to_us: i64,
+        file: &ActiveFile,
         starts: &BTreeSet<i64>,
         mut each: impl FnMut(Piece) -> Result<(), E>,
     ) -> Result<(), E> {
-        for file in self.waiting(closed_to_us).await? {
-            let mut batches =
-                self.table.read_file(&file.path, Some(&[START, "events", "grouped_as_other", "groups"])).await?;
-            while let Some(batch) = batches.try_next().await? {
-                let pieces = pieces_of(&batch, starts).ok_or_else(|| self.of_another_shape(&file))?;
-                pieces.into_iter().try_for_each(&mut each)?;
-            }
+        let mut batches = self.table.read_file(&file.path, None).await?;
+        while let Some(batch) = batches.try_next().await? {
+            let pieces = pieces_of(&batch).ok_or_else(|| self.of_another_shape(file))?;
+            pieces.filter(|piece| starts.contains(&piece.start_us)).try_for_each(&mut each)?;
         }
         Ok(())
     }
 
-    /// Takes out files that are done with, when there are some.
+    /// Takes out files of windows that end at or before this (µs), when there are some.
     pub(crate) async fn take_out_done(&mut self, closed_to_us: i64) -> Result<(), Error> {
-        let waiting: BTreeSet<String> = self.waiting(closed_to_us).await?.into_iter().map(|file| file.path).collect();
+        let waiting: BTreeSet<String> =
+            self.files_after(closed_to_us).await?.into_iter().map(|file| file.path).collect();
         let mut removes = self.table.files().await?;
         removes.retain(|file| !waiting.contains(&file.path));
         if removes.len() >= DONE_FILES_MIN {
@@ -228,10 +219,8 @@ impl Partials {
 }
 
 /// The rows of a commit: few enough in each row group.
-fn row_groups(moved: &[Moved], closed: &[Partial]) -> Result<Vec<Vec<RecordBatch>>, ArrowError> {
-    let mut rows = Rows::default();
-    moved.iter().for_each(|moved| rows.moved(moved));
-    let (mut groups, mut bytes) = (Vec::new(), 0);
+fn row_groups(closed: &[Partial]) -> Result<Vec<Vec<RecordBatch>>, ArrowError> {
+    let (mut rows, mut groups, mut bytes) = (Rows::default(), Vec::new(), 0);
     for partial in closed {
         for value in encoding::encode(&partial.groups)? {
             if bytes + value.len() > GROUP_BYTES && bytes > 0 {
@@ -247,40 +236,32 @@ fn row_groups(moved: &[Moved], closed: &[Partial]) -> Result<Vec<Vec<RecordBatch
     Ok(groups)
 }
 
-/// Rows of both kinds, column by column.
+/// All rows of these in one batch.
+pub(super) fn rows_of(partials: &[Partial]) -> Result<RecordBatch, ArrowError> {
+    let mut rows = Rows::default();
+    for partial in partials {
+        encoding::encode(&partial.groups)?.iter().for_each(|value| rows.value(partial, value));
+    }
+    rows.finish()
+}
+
+/// Rows, column by column.
 #[derive(Default)]
 struct Rows {
-    closed_to: TimestampMicrosecondBuilder,
-    partition: Int32Builder,
-    closed_from_us: Int64Builder,
-    next: Int64Builder,
     start: TimestampMicrosecondBuilder,
+    end: TimestampMicrosecondBuilder,
     events: Int64Builder,
     grouped_as_other: Int64Builder,
     groups: BinaryBuilder,
-    /// Of the window whose value came last: the next ones of it count nothing again.
+    /// Of the window whose row came last: the next ones of it count nothing again.
     last: Option<i64>,
 }
 
 impl Rows {
-    fn moved(&mut self, moved: &Moved) {
-        self.closed_to.append_value(moved.to_us);
-        self.partition.append_value(moved.partition as i32);
-        self.closed_from_us.append_value(moved.from_us);
-        self.next.append_value(moved.next as i64);
-        self.start.append_null();
-        self.events.append_null();
-        self.grouped_as_other.append_null();
-        self.groups.append_null();
-    }
-
     fn value(&mut self, partial: &Partial, value: &[u8]) {
         let is_first = self.last.replace(partial.start_us) != Some(partial.start_us);
-        self.closed_to.append_value(partial.end_us);
-        self.partition.append_null();
-        self.closed_from_us.append_null();
-        self.next.append_null();
         self.start.append_value(partial.start_us);
+        self.end.append_value(partial.end_us);
         self.events.append_value(if is_first { partial.events as i64 } else { 0 });
         self.grouped_as_other.append_value(if is_first { partial.grouped_as_other as i64 } else { 0 });
         self.groups.append_value(value);
@@ -288,11 +269,8 @@ impl Rows {
 
     fn finish(mut self) -> Result<RecordBatch, ArrowError> {
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(self.closed_to.finish().with_timezone(TIME_ZONE)),
-            Arc::new(self.partition.finish()),
-            Arc::new(self.closed_from_us.finish()),
-            Arc::new(self.next.finish()),
             Arc::new(self.start.finish().with_timezone(TIME_ZONE)),
+            Arc::new(self.end.finish().with_timezone(TIME_ZONE)),
             Arc::new(self.events.finish()),
             Arc::new(self.grouped_as_other.finish()),
             Arc::new(self.groups.finish()),
@@ -301,38 +279,20 @@ impl Rows {
     }
 }
 
-/// The rows of one batch that are not done with; `None`: it has other columns.
-fn take(batch: &RecordBatch, closed_to_us: i64, moved: &mut Vec<Moved>, starts: &mut BTreeSet<i64>) -> Option<()> {
-    let times = |name| batch.column_by_name(name)?.as_primitive_opt::<TimestampMicrosecondType>();
-    let numbers = |name| batch.column_by_name(name)?.as_primitive_opt::<Int64Type>();
-    let (closed_to, start) = (times(CLOSED_TO)?, times(START)?);
-    let partition = batch.column_by_name("partition")?.as_primitive_opt::<Int32Type>()?;
-    let (from, next) = (numbers("closed_from_us")?, numbers("next")?);
-    for row in (0..batch.num_rows()).filter(|row| closed_to.value(*row) > closed_to_us) {
-        match start.is_valid(row) {
-            true => drop(starts.insert(start.value(row))),
-            false => moved.push(Moved {
-                partition: u32::try_from(partition.value(row)).ok()?,
-                from_us: from.value(row),
-                to_us: closed_to.value(row),
-                next: u64::try_from(next.value(row)).ok()?,
-            }),
-        }
-    }
-    Some(())
+fn starts_of(batch: &RecordBatch) -> Option<&TimestampMicrosecondArray> {
+    batch.column_by_name(START)?.as_primitive_opt::<TimestampMicrosecondType>()
 }
 
-fn pieces_of(batch: &RecordBatch, wanted: &BTreeSet<i64>) -> Option<Vec<Piece>> {
-    let start = batch.column_by_name(START)?.as_primitive_opt::<TimestampMicrosecondType>()?;
+/// The rows of a batch; `None`: it has other columns.
+pub(super) fn pieces_of(batch: &RecordBatch) -> Option<impl Iterator<Item = Piece>> {
+    let start = starts_of(batch)?;
     let numbers = |name| batch.column_by_name(name)?.as_primitive_opt::<Int64Type>();
     let (events, other) = (numbers("events")?, numbers("grouped_as_other")?);
     let groups: &BinaryArray = batch.column_by_name("groups")?.as_binary_opt()?;
-    let rows = (0..batch.num_rows()).filter(|row| start.is_valid(*row) && wanted.contains(&start.value(*row)));
-    rows.map(|row| {
-        let (start_us, groups) = (start.value(row), groups.value(row).to_owned());
-        let (events, grouped_as_other) =
-            (u64::try_from(events.value(row)).ok()?, u64::try_from(other.value(row)).ok()?);
-        Some(Piece { start_us, events, grouped_as_other, groups })
-    })
-    .collect()
+    Some((0..batch.num_rows()).map(|row| Piece {
+        start_us: start.value(row),
+        events: events.value(row).unsigned_abs(),
+        grouped_as_other: other.value(row).unsigned_abs(),
+        groups: groups.value(row).to_owned(),
+    }))
 }

@@ -10,6 +10,9 @@ const VALUES: [&str; 4] = ["position", "safe", "dedup", "fingerprint"];
 /// Of tables whose partitions were not all brought to the same W.
 const WATERMARK: &str = "watermark";
 
+/// W of a partition when it was counted first.
+const BEGAN: &str = "began";
+
 /// There when windows were merged from partials: P is all that the rollup's own table says of partitions then.
 const MERGED: &str = "merged";
 
@@ -28,6 +31,10 @@ pub(super) fn corrections(base: &str) -> String {
 
 pub(crate) fn watermark(base: &str, partition: u32) -> String {
     name(base, partition, WATERMARK)
+}
+
+pub(crate) fn began(base: &str, partition: u32) -> String {
+    name(base, partition, BEGAN)
 }
 
 pub(super) fn merged(base: &str) -> String {
