@@ -297,6 +297,11 @@ impl Kept {
         self.fold.look()
     }
 
+    /// The open windows as they are now, each as what can be merged.
+    pub(crate) fn look_at_partials(&mut self) -> Result<Vec<Partial>> {
+        self.fold.look_at_partials()
+    }
+
     /// W as it was committed, µs; `i64::MIN`: not yet.
     pub(crate) fn watermark_us(&self) -> i64 {
         self.closed_to_us

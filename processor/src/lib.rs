@@ -52,7 +52,7 @@ use event::clock::Clock;
 use event::decode::TimeBounds;
 use lake::location::Location;
 use lake::upkeep::Pace;
-use live::Live;
+use live::{Live, Peers};
 use log::Log;
 use rollup::{Definition, Refused};
 use std::sync::Arc;
@@ -104,6 +104,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Where windows are shown as they are now: made of the same rollups, in the same order.
     pub live: Arc<Live>,
+    /// Those that share the partitions, to show what all of them have open; `None`: this one shows its own part.
+    pub peers: Option<Arc<dyn Peers>>,
     /// Readiness.
     pub report: Report,
 }

@@ -161,11 +161,14 @@ pub(crate) async fn run(
     (parts.report)(Err(crate::STARTING.to_owned()));
     let (clock, tables) = (parts.clock.clone(), kept_up(&config, &parts.lake, parts.log.is_shared()));
     let opened = Processor::open(config, parts, timing, &shutdown).await?;
-    let Some((mut processor, corrector, closer)) = opened else { return Ok(()) };
+    let Some((mut processor, corrector, sharing)) = opened else { return Ok(()) };
     // Tasks of their own: what they do shall not hold up the loop. They end with this future.
     let mut beside = JoinSet::new();
     beside.spawn(corrector.run());
-    closer.map(|closer| beside.spawn(closer.run()));
+    if let Some((closer, viewer)) = sharing {
+        beside.spawn(closer.run());
+        beside.spawn(viewer.run());
+    }
     beside.spawn(async move { Ok(tend(tables, clock, timing.pace).await?) });
     tokio::select! {
         ended = processor.drive() => ended,

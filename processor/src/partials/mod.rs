@@ -16,7 +16,11 @@
 //! A window that is marked late before it is closed is left to the correction.
 mod closer;
 mod encoding;
+mod part;
 mod table;
+mod viewer;
 
 pub(crate) use closer::{Closer, Merged};
+pub use part::Part;
 pub(crate) use table::Partials;
+pub(crate) use viewer::{Viewed, Viewer};

@@ -4,7 +4,7 @@ use super::{Processor, READER, Rollup, passing};
 use crate::fold::Bounds;
 use crate::kept::Kept;
 use crate::late::{Corrected, Corrector, LateWindows};
-use crate::partials::{Closer, Merged, Partials};
+use crate::partials::{Closer, Merged, Partials, Viewed, Viewer};
 use crate::rollup::{Definition, Plan};
 use crate::table::RollupTable;
 use crate::{Config, Error, Lake, Parts, Timing};
@@ -38,15 +38,16 @@ impl Processor {
         parts: Parts,
         timing: Timing,
         shutdown: &CancellationToken,
-    ) -> Result<Option<(Processor, Corrector, Option<Closer>)>, Error> {
-        let Parts { log, lake, dedup_rows, bounds, clock, live, report } = parts;
+    ) -> Result<Option<(Processor, Corrector, Option<(Closer, Viewer)>)>, Error> {
+        let Parts { log, lake, dedup_rows, bounds, clock, live, peers, report } = parts;
         let plans = plans(&config).await?;
         let (groups, open_bytes_max) = (config.bounds, config.open_bytes_max);
         let leads = Arc::new(AtomicBool::new(false));
         loop {
             let opened = async {
                 let dedup_rows = dedup_rows_of(&lake.events).await?.unwrap_or(dedup_rows);
-                let (mut rollups, mut corrected, mut merged) = (Vec::new(), Vec::new(), Vec::new());
+                let (mut rollups, mut corrected) = (Vec::new(), Vec::new());
+                let (mut merged, mut viewed) = (Vec::new(), Vec::new());
                 for (definition, plan) in &plans {
                     let tables = Tables { lake: &lake, definition, plan, log: log.as_ref(), dedup_rows };
                     let output = match log.is_shared() {
@@ -58,7 +59,9 @@ impl Processor {
                     if log.is_shared() {
                         let (table, partials) = (tables.rollup().await?, tables.partials().await?);
                         let allowed_lateness = definition.allowed_lateness;
-                        merged.push(Merged::new(name, plan.clone(), allowed_lateness, table, partials));
+                        merged.push(Merged::new(name.clone(), plan.clone(), allowed_lateness, table, partials));
+                        let (table, partials) = (tables.rollup().await?, tables.partials().await?);
+                        viewed.push(Viewed::new(name, plan.clone(), table, partials));
                     }
                     rollups.push(Rollup::new(definition, plan.clone(), output, groups));
                 }
@@ -82,16 +85,25 @@ impl Processor {
                     leads: leads.clone(),
                     pause: timing.look,
                 };
-                let closer = log.is_shared().then_some(closer);
+                let viewer = Viewer {
+                    rollups: viewed,
+                    live: live.clone(),
+                    peers: peers.clone(),
+                    partitions: log.writer().partitions(),
+                    groups,
+                    clock: clock.clone(),
+                    retry: timing.retry,
+                };
+                let sharing = log.is_shared().then_some((closer, viewer));
                 let reader = log.reader(Some(READER)).await?;
-                Ok::<_, Error>((rollups, late_windows().await?, corrector, closer, dedup_rows, reader))
+                Ok::<_, Error>((rollups, late_windows().await?, corrector, sharing, dedup_rows, reader))
             };
             let opened = tokio::select! {
                 () = shutdown.cancelled() => return Ok(None),
                 opened = opened => opened,
             };
             match opened {
-                Ok((rollups, late_windows, corrector, closer, dedup_rows, reader)) => {
+                Ok((rollups, late_windows, corrector, sharing, dedup_rows, reader)) => {
                     let (topic, partitions) = (log.topic().to_owned(), BTreeMap::new());
                     let (began, shutdown) = (Instant::now(), shutdown.clone());
                     let processor = Processor {
@@ -122,7 +134,7 @@ impl Processor {
                         trouble: false,
                         stopped: false,
                     };
-                    return Ok(Some((processor, corrector, closer)));
+                    return Ok(Some((processor, corrector, sharing)));
                 }
                 Err(error) => {
                     let Some(reason) = passing(&error) else { return Err(error) };

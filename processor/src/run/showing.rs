@@ -1,33 +1,61 @@
 //! Showing: open windows, and those closed lately, to whoever looks.
+use super::output::Output;
 use super::{Processor, Rollup};
 use crate::Error;
 use crate::fold::WindowRows;
 use crate::limits::{RECENT_ROWS_MAX, RECENT_WINDOWS};
-use crate::live::{Shown, Window};
+use crate::live::{Live, Part, Shown, Window};
 use crate::telemetry;
+use event::clock::Micros;
 
 impl Processor {
     /// Shows the rollups that somebody looks at.
     pub(super) fn show(&mut self) -> Result<(), Error> {
         let at = self.clock.now();
-        for (index, rollup) in self.rollups.iter_mut().enumerate() {
-            let unshown = rollup.unshown.take();
-            if !self.live.is_wanted(index, rollup.has_changed) {
-                continue;
+        for rollup in &mut self.rollups {
+            let unshown = rollup.unshown;
+            let shown = match rollup.output {
+                Output::Rows(_) => rollup.show(&self.live, at)?,
+                Output::Partials(_) => rollup.show_part(&self.live)?,
+            };
+            if shown {
+                (rollup.has_changed, rollup.unshown) = (false, None);
             }
-            rollup.has_changed = false;
-            let closed = rollup.recent.iter().map(|rows| Window { rows: rows.clone(), is_open: false });
-            let mut windows: Vec<Window> = closed.collect();
-            windows.extend(rollup.kept.look()?.into_iter().map(|rows| Window { rows, is_open: true }));
-            let watermark_us = Some(rollup.kept.watermark_us()).filter(|watermark| *watermark > i64::MIN);
-            self.live.show(index, Shown { at, watermark_us, windows });
-            telemetry::shown(unshown.map(|received| self.clock.now() - received));
+            if shown && matches!(rollup.output, Output::Rows(_)) {
+                telemetry::shown(unshown.map(|received| at - received));
+            }
         }
         Ok(())
     }
 }
 
 impl Rollup {
+    /// False: nobody looks.
+    fn show(&mut self, live: &Live, at: Micros) -> Result<bool, Error> {
+        let Some(place) = live.whole(&self.name).filter(|place| place.is_wanted(self.has_changed)) else {
+            return Ok(false);
+        };
+        let closed = self.recent.iter().map(|rows| Window { rows: rows.clone(), is_open: false });
+        let mut windows: Vec<Window> = closed.collect();
+        windows.extend(self.kept.look()?.into_iter().map(|rows| Window { rows, is_open: true }));
+        let watermark_us = Some(self.kept.watermark_us()).filter(|watermark| *watermark > i64::MIN);
+        place.show(Shown { at, watermark_us, windows, missing: Vec::new() });
+        Ok(true)
+    }
+
+    /// The same of what is to be merged with the others' parts.
+    fn show_part(&mut self, live: &Live) -> Result<bool, Error> {
+        let Some(place) = live.part(&self.name).filter(|place| place.is_wanted(self.has_changed)) else {
+            return Ok(false);
+        };
+        let partials = self.kept.look_at_partials()?;
+        let closed_to = self.kept.committed_all().into_iter();
+        let closed_to = closed_to.map(|(partition, position)| (partition, position.closed_to_us)).collect();
+        let part = Part::new(closed_to, &partials, self.unshown);
+        place.show(part.map_err(|error| Error::Computing(error.into()))?);
+        Ok(true)
+    }
+
     /// Keeps a few of the windows that were just closed, to be shown.
     pub(super) fn remember(&mut self, closed: Vec<WindowRows>) {
         self.has_changed |= !closed.is_empty();

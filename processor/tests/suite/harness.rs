@@ -12,7 +12,7 @@ use lake::upkeep::Pace;
 use log::{AppendError, Log, ReadError, Reader, Record, Writer, memory};
 use processor::fold::Bounds;
 use processor::limits::OPEN_BYTES_MAX;
-use processor::live::Live;
+use processor::live::{Live, Peers};
 use processor::rollup::Definition;
 use processor::{Config, Error, Lake, Parts, Timing};
 use serde_json::Value;
@@ -121,6 +121,11 @@ impl Harness {
 
     /// A processor that reads this one.
     pub fn start_over(&self, log: Arc<dyn Log>) -> Running {
+        self.start_with(log, self.live.clone(), None)
+    }
+
+    /// The same, which is looked at here, and looks at others.
+    pub fn start_with(&self, log: Arc<dyn Log>, live: Arc<Live>, peers: Option<Arc<dyn Peers>>) -> Running {
         let (shutdown, answers) = (CancellationToken::new(), Answers::default());
         let parts = Parts {
             log,
@@ -128,7 +133,8 @@ impl Harness {
             dedup_rows: self.dedup_rows,
             bounds: BOUNDS,
             clock: self.clock.clone(),
-            live: self.live.clone(),
+            live,
+            peers,
             report: report_to(&answers),
         };
         let timing = Timing {
@@ -198,6 +204,11 @@ impl Harness {
     pub async fn partial_rows(&self, rollup: &str) -> usize {
         let rows = rows_of(self.partials(rollup).await).await;
         rows.iter().map(|batch| batch.num_rows() - batch.column_by_name("groups").unwrap().null_count()).sum()
+    }
+
+    /// W, µs.
+    pub async fn closed_to(&self, rollup: &str) -> Option<i64> {
+        self.table(rollup).await?.txn(&format!("processor/embedded/{TOPIC}/{rollup}")).await.unwrap()
     }
 
     /// P of a partition that is shared.

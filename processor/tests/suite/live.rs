@@ -12,7 +12,7 @@ fn event(id: u128, seconds: i64) -> Value {
 }
 
 /// `(seconds after noon at which the window begins, n, whether it is open)`.
-fn counts(shown: &Shown) -> Vec<(i64, i64, bool)> {
+pub fn counts(shown: &Shown) -> Vec<(i64, i64, bool)> {
     let of = |window: &processor::live::Window| {
         let n = window.rows.rows.column(1).as_primitive::<Int64Type>().value(0);
         ((window.rows.start_us - NOON) / SECOND, n, window.is_open)
@@ -21,7 +21,7 @@ fn counts(shown: &Shown) -> Vec<(i64, i64, bool)> {
 }
 
 /// What is shown next, until it is this.
-async fn becomes(watcher: &mut Watcher, wanted: &[(i64, i64, bool)]) {
+pub async fn becomes(watcher: &mut Watcher, wanted: &[(i64, i64, bool)]) {
     let mut last = Vec::new();
     let seen = async {
         while last != wanted {

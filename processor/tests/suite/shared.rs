@@ -1,11 +1,16 @@
 //! Several processors that share the partitions: each window once, right, whoever has which partition when.
 use crate::group::Group;
-use crate::harness::{Harness, Running, eventually, rollup};
+use crate::harness::{Harness, NOON, Running, SECOND, TOPIC, eventually, rollup};
 use crate::late::{BY_DEVICE, Written, becomes, check, event, groups, newest, revisions};
+use crate::live;
 use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, BinaryArray, RecordBatch};
+use async_trait::async_trait;
+use bytes::Bytes;
 use futures::TryStreamExt;
 use lake::table::{Commit, Table};
+use log::memory;
+use processor::live::{Live, Peers};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -163,6 +168,128 @@ async fn tables_that_do_not_belong_together_are_refused_in_words() {
     }
     let running = harness.start_over(group.member(0));
     eventually("it goes on", async || running.ready().is_ok()).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_partition_counted_is_not_counted_again_by_who_is_behind_with_another() {
+    let mut harness = Harness::new(2, vec![rollup("devices", BY_DEVICE)]);
+    harness.config.rollups[0].allowed_lateness = Duration::from_secs(15);
+    let (group, running) = one_each(&harness, 2).await;
+    harness.at(40);
+    // Its window is still open when the next one's is closed, and it stands before it.
+    harness.produce(0, &[event(1, 31, "tv")]).await;
+    harness.produce(0, &[event(2, 12, "tv")]).await;
+    harness.produce(0, &[event(3, 36, "tv")]).await;
+    harness.produce(1, &[event(4, 12, "web")]).await;
+    harness.produce(1, &[event(5, 26, "web")]).await;
+    eventually("one is past it", async || harness.partial_rows("devices").await > 0).await;
+    eventually("the other has begun", async || harness.partial_position("devices", 1).await == Some(2)).await;
+    group.assign(0, &[]);
+    group.assign(1, &[0, 1]);
+    harness.produce(1, &[event(6, 36, "web")]).await;
+    becomes(&harness, "devices", &BTreeMap::from([(10, groups(&[("tv", 1), ("web", 1)]))])).await;
+    stop(running).await;
+}
+
+#[tokio::test]
+async fn a_window_that_is_left_to_the_correction_waits_for_a_lake_that_has_all_that_others_counted() {
+    let mut harness = Harness::new(2, vec![rollup("devices", BY_DEVICE)]);
+    let group = Group::new(harness.log.clone(), 2);
+    group.assign(0, &[0]);
+    let one = harness.start_over(group.member(0));
+    harness.at(11);
+    let (whole, behind) = (harness.log.clone(), memory::Log::new(TOPIC, 2, harness.clock.clone()));
+    let both = [whole.clone(), behind.clone()];
+    for log in &both {
+        harness.log = log.clone();
+        harness.produce(0, &[event(1, 1, "tv"), event(2, 11, "tv")]).await;
+    }
+    eventually("one is past the window", async || harness.partial_rows("devices").await > 0).await;
+    for log in &both {
+        harness.log = log.clone();
+        harness.produce(0, &[event(3, 2, "web")]).await;
+    }
+    eventually("it is marked", async || harness.marks().await == 1).await;
+    harness.log = whole.clone();
+    harness.produce(1, &[event(4, 3, "web"), event(5, 11, "web")]).await;
+    group.assign(1, &[1]);
+    let other = harness.start_over(group.member(1));
+    harness.log = behind;
+    let sink = harness.start_sink(5);
+    eventually("W is past it", async || harness.closed_to("devices").await >= Some(NOON + 10 * SECOND)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(revisions(&harness, "devices").await.is_empty(), "the lake has nothing of partition 1");
+    sink.stop().await;
+    harness.log = whole;
+    let sink = harness.start_sink(5);
+    becomes(&harness, "devices", &BTreeMap::from([(0, groups(&[("tv", 1), ("web", 2)]))])).await;
+    stop(vec![one, other]).await;
+    sink.stop().await;
+}
+
+/// Those that answer are looked at as over a network.
+struct Neighbours(Vec<Arc<Live>>);
+
+#[async_trait]
+impl Peers for Neighbours {
+    async fn parts(&self, rollup: &str) -> Vec<Bytes> {
+        let mut parts = Vec::new();
+        for live in &self.0 {
+            let mut watcher = live.watch_part(rollup).unwrap();
+            if let Ok(part) = tokio::time::timeout(Duration::from_millis(500), watcher.next()).await {
+                parts.push(part.to_bytes().unwrap().into());
+            }
+        }
+        parts
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_looked_at_shows_what_all_have_open() {
+    let harness =
+        Harness::new(2, vec![rollup("types", "select event_type, count(*) as n from events group by event_type")]);
+    let group = Group::new(harness.log.clone(), 2);
+    let lives = [Live::new(&harness.config.rollups), Live::new(&harness.config.rollups)];
+    let start = |member: usize| {
+        group.assign(member, &[member as u32]);
+        // One is asked as its own neighbour, too.
+        let peers = Arc::new(Neighbours(lives[member.min(1 - member)..].to_vec()));
+        harness.start_with(group.member(member), lives[member].clone(), Some(peers))
+    };
+    let mut running = vec![start(0), start(1)];
+    let mut watchers = lives.each_ref().map(|live| live.watch("types").unwrap());
+    harness.at(5);
+    harness.produce(0, &[event(1, 1, "tv"), event(2, 2, "tv")]).await;
+    harness.produce(1, &[event(3, 3, "tv")]).await;
+    for watcher in &mut watchers {
+        live::becomes(watcher, &[(0, 3, true)]).await;
+    }
+    // One is past the window, the other is not: it is open, and whole.
+    harness.at(11);
+    harness.produce(0, &[event(4, 11, "tv")]).await;
+    for watcher in &mut watchers {
+        live::becomes(watcher, &[(0, 3, true), (10, 1, true)]).await;
+    }
+    harness.produce(1, &[event(5, 11, "tv")]).await;
+    for watcher in &mut watchers {
+        live::becomes(watcher, &[(0, 3, false), (10, 2, true)]).await;
+    }
+    running.remove(1).kill().await;
+    drop(watchers);
+    let mut watcher = lives[0].watch("types").unwrap();
+    group.assign(0, &[0, 1]);
+    live::becomes(&mut watcher, &[(0, 3, false), (10, 2, true)]).await;
+    stop(running).await;
+}
+
+#[tokio::test]
+async fn who_has_only_some_of_the_partitions_and_nobody_to_ask_says_which_are_missing() {
+    let harness = Harness::new(3, vec![rollup("devices", BY_DEVICE)]);
+    let group = Group::new(harness.log.clone(), 1);
+    group.assign(0, &[1]);
+    let running = harness.start_over(group.member(0));
+    assert_eq!(harness.live.watch("devices").unwrap().next().await.missing, [0, 2]);
     running.stop().await;
 }
 
