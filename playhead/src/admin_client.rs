@@ -1,5 +1,5 @@
 //! Asks the admin server of a node on this machine.
-use axum::http::StatusCode;
+use axum::http::{Request, StatusCode};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
@@ -22,13 +22,23 @@ impl AdminClient {
 
     /// The answer to a GET, of so many bytes at most, within this time. `Err`: there is none, in words.
     pub async fn get(&self, path: &str, bytes_max: usize, patience: Duration) -> Result<(StatusCode, Bytes), String> {
-        let exchange = async {
-            let uri = format!("http://{}{path}", self.address).parse().map_err(|error| format!("{error}"))?;
-            let response = self.client.get(uri).await.map_err(|error| error.to_string())?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), bytes_max).collect().await;
-            Ok((status, body.map_err(|error| error.to_string())?.to_bytes()))
-        };
-        tokio::time::timeout(patience, exchange).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+        let request = Request::get(format!("http://{}{path}", self.address)).body(Empty::new());
+        exchange(&self.client, request.map_err(|error| error.to_string())?, bytes_max, patience).await
     }
+}
+
+/// The answer to a request, of so many bytes at most, within this time. `Err`: there is none, in words.
+pub async fn exchange(
+    client: &Client<HttpConnector, Empty<Bytes>>,
+    request: Request<Empty<Bytes>>,
+    bytes_max: usize,
+    patience: Duration,
+) -> Result<(StatusCode, Bytes), String> {
+    let exchange = async {
+        let response = client.request(request).await.map_err(|error| error.to_string())?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), bytes_max).collect().await;
+        Ok((status, body.map_err(|error| error.to_string())?.to_bytes()))
+    };
+    tokio::time::timeout(patience, exchange).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
 }

@@ -42,6 +42,9 @@ pub const RECENT_WINDOWS: usize = 10;
 /// Rows of those windows: of more, the older are not shown.
 pub const RECENT_ROWS_MAX: usize = 100_000;
 
+/// Bytes of what another processor has open of a rollup: half of [`OPEN_BYTES_MAX`], since four rollups share that.
+pub const PART_BYTES_MAX: usize = 256 << 20;
+
 /// Groups of a window, unless it is configured: titles times devices of a large service. One takes some 100 bytes, and up
 /// to 4 KiB for each sketch with many values.
 pub const GROUPS_MAX: usize = 100_000;

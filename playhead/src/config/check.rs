@@ -33,6 +33,14 @@ pub fn check(config: &Config) -> Result<(), String> {
             config.live.listen
         ));
     }
+    if !config.live.token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        wrong.push(
+            "live.token has spaces or characters beyond ASCII, which no header can have: choose others".to_owned(),
+        );
+    }
+    for peer in config.live.peers.iter().filter(|peer| !is_host_and_port(peer)) {
+        wrong.push(format!("live.peers: {peer:?} is not HOST:PORT, as processors-0.example:8082 is"));
+    }
     let dedup_rows = config.dedup.rows as u128 * u128::from(config.kafka.partitions);
     if dedup_rows > DEDUP_ROWS_MAX {
         wrong.push(format!(
@@ -41,6 +49,10 @@ pub fn check(config: &Config) -> Result<(), String> {
         ));
     }
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 /// Log and lake, as far as they can be judged without asking them.

@@ -42,10 +42,12 @@ pub struct Live {
     pub listen: SocketAddr,
     /// Who has it may look; empty: this machine alone.
     pub token: String,
+    /// Where the other processors listen that share the partitions, `HOST:PORT`; of a name all of its addresses.
+    pub peers: Vec<String>,
 }
 
 impl Default for Live {
     fn default() -> Self {
-        Live { listen: SocketAddr::from(([127, 0, 0, 1], 8082)), token: String::new() }
+        Live { listen: SocketAddr::from(([127, 0, 0, 1], 8082)), token: String::new(), peers: Vec::new() }
     }
 }

@@ -1,4 +1,5 @@
-//! Rollups as they are now, over HTTP: `GET /v1/live`, `/v1/live/NAME`, `/v1/live/NAME/stream`, and a page at `/`.
+//! Rollups as they are now, over HTTP: `GET /v1/live`, `/v1/live/NAME`, `/v1/live/NAME/stream`, and a page at `/`; for other
+//! processors `/v1/live/NAME/part` ([`peers`]).
 //!
 //! ```text
 //!  processor ─▶ Live (one Shown a second at most, for who looks) ─▶ view: filter, top ─▶ JSON, once or as server-sent events
@@ -6,10 +7,12 @@
 //! On the edge's address in `up`, on `live.listen` in `process`. Figures are nobody's who is not let in ([`access`]).
 mod access;
 mod ask;
+mod peers;
 mod screen;
 mod view;
 
 pub use access::Access;
+pub use peers::Peers;
 
 use ask::Ask;
 use axum::extract::{Path, Query, Request, State};
@@ -63,6 +66,7 @@ pub fn router(live: Arc<Live>, access: Access, stop: CancellationToken) -> Route
         .route(PATH, get(names))
         .route("/v1/live/{rollup}", get(now))
         .route("/v1/live/{rollup}/stream", get(stream))
+        .route("/v1/live/{rollup}/part", get(part))
         .layer(middleware::from_fn_with_state(screen.clone(), let_in))
         .with_state(screen)
 }
@@ -107,10 +111,7 @@ async fn look(
     asked: BTreeMap<String, String>,
 ) -> Result<(Watcher, Ask, Value), Problem> {
     let ask = Ask::of(asked).map_err(|detail| Problem::new(StatusCode::BAD_REQUEST, detail))?;
-    let mut watcher = screen.live.watch(rollup).ok_or_else(|| {
-        let names = screen.live.names().collect::<Vec<_>>().join(", ");
-        Problem::new(StatusCode::NOT_FOUND, format!("no rollup is named {rollup:?}; there are: {names}"))
-    })?;
+    let mut watcher = screen.live.watch(rollup).ok_or_else(|| no_such_rollup(screen, rollup))?;
     let shown = next(&mut watcher).await.ok_or_else(|| {
         let detail =
             "the processor shows nothing now: /readyz on the admin address says why, or another one keeps the rollups";
@@ -120,9 +121,29 @@ async fn look(
     Ok((watcher, ask, view))
 }
 
+fn no_such_rollup(screen: &Screen, rollup: &str) -> Problem {
+    let names = screen.live.names().collect::<Vec<_>>().join(", ");
+    Problem::new(StatusCode::NOT_FOUND, format!("no rollup is named {rollup:?}; there are: {names}"))
+}
+
 /// The rollup as it is now; `None`: the processor does not show it.
 pub async fn next(watcher: &mut Watcher) -> Option<Arc<Shown>> {
     timeout(ANSWER_MAX, watcher.next()).await.ok()
+}
+
+/// What this processor has of a rollup that it shares with others, for who merges all parts.
+async fn part(State(screen): State<Screen>, Path(rollup): Path<String>) -> Result<Response, Problem> {
+    let mut watcher = screen.live.watch_part(&rollup).ok_or_else(|| no_such_rollup(&screen, &rollup))?;
+    let unavailable = |detail: &str| Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
+    let Ok(part) = timeout(ANSWER_MAX, watcher.next()).await else {
+        return Err(unavailable("this processor shares its partitions with none, or waits itself: see /readyz"));
+    };
+    let Ok(_turn) = screen.answers.acquire().await else { return Err(unavailable("stopping")) };
+    match spawn_blocking(move || part.to_bytes()).await {
+        Ok(Ok(bytes)) => Ok(([(header::CONTENT_TYPE, "application/vnd.apache.arrow.stream")], bytes).into_response()),
+        Ok(Err(error)) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+        Err(error) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+    }
 }
 
 /// Made beside the event path, a few at a time.

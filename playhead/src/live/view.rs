@@ -12,7 +12,7 @@ use arrow_select::take::take_record_batch;
 use processor::live::{Shown, Window};
 use serde_json::{Value, json};
 
-/// `{rollup, at, watermark, windows: [{window_start, window_end, open, events, groups, rows: [{...}]}]}`, the newest window
+/// `{rollup, at, watermark, missing_partitions, windows: [{window_start, window_end, open, events, groups, rows: [{...}]}]}`, the newest window
 /// first; those that have not begun yet, of players whose clocks are ahead, are left out. `Err`: what was asked for is not
 /// there.
 pub fn of(rollup: &str, shown: &Shown, ask: &Ask) -> Result<Value, String> {
@@ -22,6 +22,7 @@ pub fn of(rollup: &str, shown: &Shown, ask: &Ask) -> Result<Value, String> {
         "rollup": rollup,
         "at": rfc3339(shown.at),
         "watermark": shown.watermark_us.and_then(rfc3339),
+        "missing_partitions": shown.missing,
         "windows": windows.collect::<Result<Vec<_>, _>>()?,
     }))
 }

@@ -9,6 +9,7 @@
 //! edge answers what it accepted, the sink drains, the processor closes what is complete, the log closes.
 use crate::config::{self, Config};
 use crate::data_dir::{DataDir, RunningNode};
+use crate::live;
 use crate::roles::Roles;
 use crate::storage::{LogPlace, Storage};
 use processor::live::Live;
@@ -118,7 +119,9 @@ impl Node {
         };
         let (stop_ingest, stop_readers) = (CancellationToken::new(), CancellationToken::new());
         let sink = roles.sink.then(|| tasks::sink(config, storage, &log, &readiness, &stop_readers));
-        let process = roles.process.then(|| tasks::process(config, storage, &log, &live, &readiness, &stop_readers));
+        let peers = Arc::new(live::Peers::new(&config.live.peers, &config.live.token));
+        let process =
+            roles.process.then(|| tasks::process(config, storage, &log, (&live, peers), &readiness, &stop_readers));
         screen.map(|address| screen::serve(config, &live, address, &stop_ingest)).transpose()?;
         let pages = listen.filter(|_| roles.process).map(|at| screen::pages(config, &live, at, &stop_ingest));
         let listener = events.map(Address::listen).transpose()?;

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::storage::Storage;
 use ingest::pages::Pages;
 use log::Log;
-use processor::live::Live;
+use processor::live::{Live, Peers};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -67,7 +67,7 @@ pub fn process(
     config: &Config,
     storage: &Storage,
     log: &Arc<dyn Log>,
-    live: &Arc<Live>,
+    (live, peers): (&Arc<Live>, Arc<dyn Peers>),
     readiness: &Arc<Readiness>,
     stop: &CancellationToken,
 ) -> Task<processor::Error> {
@@ -78,6 +78,7 @@ pub fn process(
         bounds: config.events.bounds(),
         clock: Arc::new(SystemClock),
         live: live.clone(),
+        peers: Some(peers),
         report: readiness.reporter("process"),
     };
     tokio::spawn(processor::run(config.rollups(), parts, stop.clone()))

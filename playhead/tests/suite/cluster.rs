@@ -43,6 +43,8 @@ pub struct Setup {
     pub flush_age_ms: u64,
     /// `None`: a folder of this machine.
     pub lake: Option<Store>,
+    /// Further settings.
+    pub more: &'static str,
 }
 
 /// A lake on an object store: its URL, and the store's options for the roles (perhaps through a proxy) and for those who
@@ -67,7 +69,8 @@ impl Store {
 impl Setup {
     /// With short timeouts, on a lake on disk.
     pub fn on(brokers: String) -> Setup {
-        Setup { brokers, partitions: 4, session_timeout_ms: SESSION_TIMEOUT_MS, flush_age_ms: 1_000, lake: None }
+        let (partitions, session_timeout_ms, flush_age_ms) = (4, SESSION_TIMEOUT_MS, 1_000);
+        Setup { brokers, partitions, session_timeout_ms, flush_age_ms, lake: None, more: "" }
     }
 }
 
@@ -113,6 +116,23 @@ impl Cluster {
         let mut command = self.playhead("roles.toml", name);
         command.arg("sink").envs(settings.iter().copied());
         Process::start(name, command, None, scratch::port(), self.dir.path().join(format!("{name}.log")))
+    }
+
+    /// Starts a processor of rollups with settings of its own, as variables of its environment; does not wait.
+    pub fn processor(&self, name: &str, settings: &[(&str, String)]) -> Process {
+        let mut command = self.playhead("roles.toml", name);
+        command.arg("process").envs(settings.iter().cloned());
+        Process::start(name, command, None, scratch::port(), self.dir.path().join(format!("{name}.log")))
+    }
+
+    /// The lake, where it is a folder of this machine.
+    pub fn lake(&self) -> PathBuf {
+        self.dir.path().join("lake")
+    }
+
+    /// Events that were posted beside the loads.
+    pub fn fresh_events(&self) -> usize {
+        self.fresh.borrow().len()
     }
 
     /// One ingest, one sink, both ready.
@@ -289,7 +309,7 @@ url = {url:?}
     for (name, value) in options {
         writeln!(text, "{name:?} = {value:?}").unwrap();
     }
-    text
+    text + setup.more
 }
 
 /// A load beside the test. Dropping it kills it.

@@ -14,6 +14,7 @@ mod kills;
 mod live;
 mod node;
 mod process;
+mod processors;
 mod roles;
 mod rollups;
 mod rounds;

@@ -175,56 +175,52 @@ async fn tables_that_do_not_belong_together_are_refused_in_words() {
 async fn what_a_partition_counted_is_not_counted_again_by_who_is_behind_with_another() {
     let mut harness = Harness::new(2, vec![rollup("devices", BY_DEVICE)]);
     harness.config.rollups[0].allowed_lateness = Duration::from_secs(15);
-    let (group, running) = one_each(&harness, 2).await;
+    let group = Group::new(harness.log.clone(), 2);
+    group.assign(0, &[0]);
+    let one = harness.start_over(group.member(0));
     harness.at(40);
     // Its window is still open when the next one's is closed, and it stands before it.
     harness.produce(0, &[event(1, 31, "tv")]).await;
     harness.produce(0, &[event(2, 12, "tv")]).await;
     harness.produce(0, &[event(3, 36, "tv")]).await;
-    harness.produce(1, &[event(4, 12, "web")]).await;
-    harness.produce(1, &[event(5, 26, "web")]).await;
     eventually("one is past it", async || harness.partial_rows("devices").await > 0).await;
-    eventually("the other has begun", async || harness.partial_position("devices", 1).await == Some(2)).await;
     group.assign(0, &[]);
+    harness.produce(1, &[event(4, 12, "web"), event(5, 36, "web")]).await;
     group.assign(1, &[0, 1]);
-    harness.produce(1, &[event(6, 36, "web")]).await;
+    let other = harness.start_over(group.member(1));
     becomes(&harness, "devices", &BTreeMap::from([(10, groups(&[("tv", 1), ("web", 1)]))])).await;
-    stop(running).await;
+    stop(vec![one, other]).await;
 }
 
 #[tokio::test]
 async fn a_window_that_is_left_to_the_correction_waits_for_a_lake_that_has_all_that_others_counted() {
-    let mut harness = Harness::new(2, vec![rollup("devices", BY_DEVICE)]);
-    let group = Group::new(harness.log.clone(), 2);
-    group.assign(0, &[0]);
-    let one = harness.start_over(group.member(0));
-    harness.at(11);
-    let (whole, behind) = (harness.log.clone(), memory::Log::new(TOPIC, 2, harness.clock.clone()));
+    let mut harness = Harness::new(3, vec![rollup("devices", BY_DEVICE)]);
+    let (group, running) = one_each(&harness, 2).await;
+    let (whole, behind) = (harness.log.clone(), memory::Log::new(TOPIC, 3, harness.clock.clone()));
     let both = [whole.clone(), behind.clone()];
+    harness.produce(1, &[event(1, 3, "web")]).await;
+    harness.at(11);
     for log in &both {
         harness.log = log.clone();
-        harness.produce(0, &[event(1, 1, "tv"), event(2, 11, "tv")]).await;
+        harness.produce(0, &[event(2, 1, "tv"), event(3, 11, "tv")]).await;
     }
-    eventually("one is past the window", async || harness.partial_rows("devices").await > 0).await;
+    eventually("both are past the window", async || harness.partial_rows("devices").await == 2).await;
+    // Nobody has the third partition, so that it is not closed yet.
     for log in &both {
         harness.log = log.clone();
-        harness.produce(0, &[event(3, 2, "web")]).await;
+        harness.produce(0, &[event(4, 2, "web")]).await;
     }
     eventually("it is marked", async || harness.marks().await == 1).await;
-    harness.log = whole.clone();
-    harness.produce(1, &[event(4, 3, "web"), event(5, 11, "web")]).await;
-    group.assign(1, &[1]);
-    let other = harness.start_over(group.member(1));
-    harness.log = behind;
+    group.assign(1, &[1, 2]);
     let sink = harness.start_sink(5);
     eventually("W is past it", async || harness.closed_to("devices").await >= Some(NOON + 10 * SECOND)).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(revisions(&harness, "devices").await.is_empty(), "the lake has nothing of partition 1");
     sink.stop().await;
     harness.log = whole;
     let sink = harness.start_sink(5);
     becomes(&harness, "devices", &BTreeMap::from([(0, groups(&[("tv", 1), ("web", 2)]))])).await;
-    stop(vec![one, other]).await;
+    stop(running).await;
     sink.stop().await;
 }
 
@@ -291,6 +287,25 @@ async fn who_has_only_some_of_the_partitions_and_nobody_to_ask_says_which_are_mi
     let running = harness.start_over(group.member(0));
     assert_eq!(harness.live.watch("devices").unwrap().next().await.missing, [0, 2]);
     running.stop().await;
+}
+
+#[tokio::test]
+async fn two_that_take_a_partition_for_theirs_count_every_event_once() {
+    let harness = Harness::new(1, vec![rollup("devices", BY_DEVICE)]);
+    let group = Group::new(harness.log.clone(), 2);
+    let mut running = Vec::new();
+    for member in 0..2 {
+        group.assign(member, &[0]);
+        running.push(harness.start_over(group.member(member)));
+    }
+    for second in 0..100 {
+        harness.at(second);
+        harness.produce(0, &[event(second as u128 + 1, second, "tv")]).await;
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    becomes(&harness, "devices", &(0..9).map(|window| (window * 10, groups(&[("tv", 10)]))).collect()).await;
+    assert!(revisions(&harness, "devices").await.keys().all(|(_, revision)| *revision == 1));
+    stop(running).await;
 }
 
 /// As if another version had written them.

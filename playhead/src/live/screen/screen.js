@@ -121,12 +121,13 @@ function start() {
   const events = plot("plot-events", "events a second", {});
   const sessions = plot("plot-sessions", "sessions", { paths: uPlot.paths.bars({ size: [0.7, 48] }), points: { show: false } });
   const measure = eventRate(), history = [[], []];
-  let heard = 0, behind = null;
+  let heard = 0, behind = null, missing = [];
   const streams = ["audience", "quality"].map((rollup) => {
     const stream = new EventSource(address(`/v1/live/${rollup}/stream`, { top: 1000, by: "sessions" }));
     stream.addEventListener("windows", (message) => {
       const view = JSON.parse(message.data);
       heard = Date.now();
+      missing = view.missing_partitions;
       if (rollup === "audience") return showAudience(view, sessions);
       behind = view.watermark && (Date.parse(view.at) - Date.parse(view.watermark)) / 1000;
       showQuality(view);
@@ -145,6 +146,7 @@ function start() {
     if (streams.some((stream) => stream.readyState === EventSource.CLOSED)) return say("no connection: reload the page to try again", true);
     if (streams.some((stream) => stream.readyState !== EventSource.OPEN)) return say("no connection: trying again", true);
     if (!heard) return say("connected, nothing was heard yet");
+    if (missing.length) return say(`not all is shown: nobody answers for partition ${missing.join(", ")}`, true);
     const quiet = Date.now() - heard > STALE_MS;
     if (quiet) $("events").textContent = "0";
     say(quiet ? "live; nothing has changed lately" : "live");
