@@ -77,6 +77,7 @@ pub(crate) fn decode(plan: &Plan, bytes: &[u8]) -> Result<Vec<RecordBatch>, Unde
 mod tests {
     use super::*;
     use crate::rollup::Definition;
+    use arrow_array::{StringViewArray, UInt64Array, new_null_array};
 
     /// Every default rollup, whose states are of all kinds that tables have no type for.
     async fn plans() -> Vec<Arc<Plan>> {
@@ -102,6 +103,27 @@ mod tests {
             let other = &plans[(at + 1) % plans.len()];
             assert!(matches!(decode(other, &values[0]), Err(Undecodable::Version(_))));
         }
+    }
+
+    #[tokio::test]
+    async fn many_groups_are_several_values_of_which_each_has_its_own_alone() {
+        let plan = plans().await.remove(0);
+        let (schema, rows) = (partial_schema(&plan).unwrap(), 2 * GROUPS_A_VALUE + 1);
+        let key = |row: usize| format!("a key that is longer than a view holds {row}");
+        let column = |field: &Arc<arrow_schema::Field>| -> ArrayRef {
+            match field.data_type() {
+                DataType::Utf8View => Arc::new(StringViewArray::from_iter_values((0..rows).map(key))),
+                DataType::UInt64 => Arc::new(UInt64Array::from_iter_values(0..rows as u64)),
+                other => new_null_array(other, rows),
+            }
+        };
+        let groups = RecordBatch::try_new(schema.clone(), schema.fields().iter().map(column).collect()).unwrap();
+        let values = encode(&groups).unwrap();
+        assert_eq!(values.len(), 3);
+        assert!(values[2].len() * 100 < values[0].len(), "{} bytes of one group", values[2].len());
+        let read: Vec<RecordBatch> = values.iter().flat_map(|value| decode(&plan, value).unwrap()).collect();
+        let read = read.iter().map(|batch| RecordBatch::try_new(schema.clone(), batch.columns().to_vec()).unwrap());
+        assert_eq!(arrow_select::concat::concat_batches(&schema, &read.collect::<Vec<_>>()).unwrap(), groups);
     }
 
     #[tokio::test]

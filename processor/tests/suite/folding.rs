@@ -153,6 +153,28 @@ async fn assert_equal(sql: &str, slide_s: u64, all: &[Value], rows_of_batch: usi
         assert_eq!(lines(rows), lines(&at_once(sql, &whole, *start_us).await), "{sql}, window of {start_us}");
     }
     assert_eq!((fold.windows(), fold.held()), (0, 0));
+    let wanted: Vec<Vec<String>> = closed.iter().map(|window| lines(&window.rows)).collect();
+    assert_eq!(merged(&plan, all, rows_of_batch), wanted, "{sql}, in parts");
+}
+
+/// What parts of the windows come to, each of some batches, when they are merged.
+fn merged(plan: &Arc<Plan>, all: &[Value], rows_of_batch: usize) -> Vec<Vec<String>> {
+    let mut parts: Vec<Fold> = (0..3).map(|_| Fold::new(plan.clone(), MANY)).collect();
+    for (number, some) in all.chunks(rows_of_batch).enumerate() {
+        let part = &mut parts[number % 3];
+        part.fold(&plan.evaluate(&Events::new(batch(some)).unwrap()).unwrap(), |_, _| true).unwrap();
+        // Who looks changes nothing.
+        if number % 5 == 0 {
+            part.look_at_partials().unwrap();
+        }
+    }
+    let mut whole = Fold::new(plan.clone(), MANY);
+    for part in &mut parts {
+        part.close_partials(i64::MAX).unwrap().iter().for_each(|partial| whole.merge(partial).unwrap());
+    }
+    let windows = whole.close(i64::MAX).unwrap().into_iter().map(|window| window.without_states(plan));
+    assert_eq!(parts.iter().map(Fold::held).sum::<usize>(), 0);
+    windows.map(|window| lines(&window.rows)).collect()
 }
 
 #[tokio::test]
