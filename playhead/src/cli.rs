@@ -116,9 +116,10 @@ const PROCESS_HELP: &str = "\
 Example:
   PLAYHEAD_KAFKA__BROKERS=kafka:9092 PLAYHEAD_LAKE__URL=s3://lake/media playhead process
 
-Needs kafka.brokers. Windows are of all partitions, so one process keeps them; a further one stands by, and takes over
-when no other has committed for 90 s. SIGTERM and Ctrl-C: close the windows that are complete, exit (within 30 s). SIGKILL
-is safe at any moment: the log is read again from where open windows began.";
+Needs kafka.brokers. Processors of one lake share the topic's partitions, as one consumer group (kafka.group_id); a
+further one than there are partitions waits for its turn. Each shows what all have open, where live.peers names them.
+SIGTERM and Ctrl-C: close the windows that are complete, exit (within 30 s). SIGKILL is safe at any moment: whoever gets
+the partitions reads them again from where open windows began.";
 
 /// Options of `up` and `ingest`.
 #[derive(Debug, Clone, Args, Default)]

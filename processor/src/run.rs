@@ -68,10 +68,10 @@ impl Rollup {
         }
         match &self.output {
             Output::Rows(_) => false,
-            // Others may have events of a window that has none here, and wait.
+            // Others may have events of a window that has none here, and wait. Where nobody has any, nobody goes on.
             Output::Partials(partials) => {
                 let others_us = partials.furthest_us(|partition| self.kept.committed(partition).is_none());
-                self.kept.passes_an_end(watermark_us) && (has_moved || others_us > self.kept.watermark_us())
+                self.kept.passes_an_end(watermark_us) && (has_moved || self.kept.passes_an_end(others_us))
             }
         }
     }

@@ -67,6 +67,25 @@ async fn a_processor_without_events_holds_up_nobody() {
 }
 
 #[tokio::test]
+async fn while_nothing_comes_nobody_commits() {
+    let mut definition = rollup("devices", BY_DEVICE);
+    definition.window = Duration::from_secs(1);
+    let harness = Harness::new(2, vec![definition]);
+    let (_group, running) = one_each(&harness, 2).await;
+    harness.at(11);
+    harness.produce(0, &[event(1, 1, "tv")]).await;
+    harness.produce(1, &[event(2, 11, "tv")]).await;
+    eventually("the last window is closed", async || newest(&harness, "devices").await.contains_key(&11)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let commits = async || harness.partials("devices").await.unwrap().version();
+    let before = commits().await;
+    // Time closes some more windows, that have nothing.
+    tokio::time::sleep(Duration::from_millis(3_500)).await;
+    assert_eq!(commits().await, before);
+    stop(running).await;
+}
+
+#[tokio::test]
 async fn a_busy_processor_that_is_behind_is_waited_for() {
     let harness = Harness::new(2, vec![rollup("devices", BY_DEVICE)]);
     let group = Group::new(harness.log.clone(), 2);
