@@ -156,7 +156,7 @@ def load(cluster, name, acked):
 
 
 class Screen(threading.Thread):
-    """Looks at the open windows of the processor, as people do while events come."""
+    """Looks at the open windows of both processors, by one of them, as people do while events come."""
 
     def __init__(self, cluster):
         super().__init__(daemon=True)
@@ -165,7 +165,7 @@ class Screen(threading.Thread):
     def run(self):
         while not self.off.wait(0.5) and not self.failed:
             try:
-                _, row = self.cluster.playhead("processor", "sql", "select count(*) as titles from live.audience")
+                _, row = self.cluster.playhead("processor-1", "sql", "select count(*) as titles from live.audience")
                 self.titles = max(self.titles, row["titles"])
             except (Failed, KeyError, ValueError) as error:
                 self.failed = error
@@ -175,7 +175,7 @@ class Screen(threading.Thread):
         self.join()
         if self.failed or not self.titles:
             raise Failed(f"open windows by SQL: {self.titles} titles, {self.failed}")
-        print(f"  processor: {self.titles} titles in open windows, by playhead sql")
+        print(f"  processor-1: {self.titles} titles in open windows, by playhead sql")
 
 
 def audit(cluster, name, acked, sent):
@@ -191,23 +191,32 @@ def audit(cluster, name, acked, sent):
 
 
 def groups(cluster):
-    """What Kafka's own tool says of the sinks' group: every partition has an owner, and nothing is behind."""
+    """What Kafka's own tool says: every partition has a sink and a processor, and no sink is behind."""
     address = cluster.place.address("kafka", 9092)
     tool = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
     listed = cluster.java(tool, "--bootstrap-server", address, "--list").stdout.split()
-    if len(listed) != 1 or not listed[0].endswith("-sink"):
-        raise Failed(f"one group of sinks is expected: {listed}")
-    sinks = listed[0]
+    by_role = {group.rsplit("-", 1)[-1]: group for group in listed}
+    if sorted(by_role) != ["processor", "sink"] or len(listed) != 2:
+        raise Failed(f"one group of sinks and one of processors are expected: {listed}")
+
+    def described(group):
+        """What it prints, and of each partition the columns."""
+        text = cluster.java(tool, "--bootstrap-server", address, "--describe", "--group", group).stdout
+        rows = [line.split() for line in text.splitlines() if line.startswith(group)]
+        return text, [row for row in rows if len(row) > 6]
+
+    _, processors = described(by_role["processor"])
+    # The last column is the member's client, the one before its host.
+    if len({row[6] for row in processors}) != 2 or len({row[2] for row in processors}) != 8:
+        raise Failed(f"two processors share eight partitions: {processors}")
 
     def caught_up():
-        described = cluster.java(tool, "--bootstrap-server", address, "--describe", "--group", sinks).stdout
-        rows = [line.split() for line in described.splitlines() if line.startswith(sinks)]
-        partitions = [row for row in rows if len(row) > 6]
+        text, partitions = described(by_role["sink"])
         behind = [row for row in partitions if row[5] not in ("0", "-")]
-        return described if partitions and not behind else None
+        return text if partitions and not behind else None
 
-    described = wait_until("Kafka's own tool shows no lag", caught_up, 60)
-    print("\n".join("  " + line for line in described.strip().splitlines()))
+    text = wait_until("Kafka's own tool shows no lag", caught_up, 60)
+    print("\n".join("  " + line for line in text.strip().splitlines()))
 
 
 def scraped(cluster):
@@ -274,7 +283,7 @@ def main():
             sent.append(load(cluster, "ingest-1", acked))
             cluster.up("sink-1")
             audit(cluster, "sink-2", acked, sent)
-            for name in ("ingest-1", "ingest-2", "sink-1", "sink-2", "processor"):
+            for name in ("ingest-1", "ingest-2", "sink-1", "sink-2", "processor-1", "processor-2"):
                 cluster.stop(name)
             audit(cluster, "sink-1", acked, sent)
             for name in ("prometheus", "minio", "kafka"):
