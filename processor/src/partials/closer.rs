@@ -24,6 +24,8 @@ pub(crate) struct Merged {
     partials: Partials,
     /// Windows that are merged at once: fewer where they were too large.
     at_once: usize,
+    /// W is this at least, µs.
+    reached_us: i64,
 }
 
 /// Merges windows of which every partition has its part.
@@ -99,7 +101,7 @@ impl Merged {
         table: RollupTable,
         partials: Partials,
     ) -> Self {
-        Merged { name, plan, allowed_lateness, table, partials, at_once: CLOSED_AT_ONCE }
+        Merged { name, plan, allowed_lateness, table, partials, at_once: CLOSED_AT_ONCE, reached_us: i64::MIN }
     }
 
     async fn close(
@@ -144,9 +146,15 @@ impl Merged {
         let Some(closed_to_us) = closed_to_us.filter(|_| standing.len() == partitions as usize) else {
             return Ok(None);
         };
+        let latest_end_us = self.plan.windows.latest_end(closed_to_us);
+        // Most times nothing is: then one table alone is looked at.
+        if latest_end_us <= self.reached_us {
+            return Ok(None);
+        }
         let from_us = self.table.reached().await?.map(|(watermark_us, _)| watermark_us);
         let from = from_us.unwrap_or(i64::MIN);
-        if self.plan.windows.latest_end(closed_to_us) <= from {
+        self.reached_us = from;
+        if latest_end_us <= from {
             return Ok(None);
         }
         let files = self.partials.files_after(from).await?;

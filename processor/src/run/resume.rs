@@ -79,6 +79,11 @@ impl Processor {
 
     /// Why a rollup can't go on from here, in words.
     async fn check(&mut self, partition: u32, at: Position, held: &Range<u64>) -> Result<Option<String>, Error> {
+        let mut held = held.clone();
+        if at.next > held.end {
+            // Another processor may have gone on since the log was asked, and the table says so.
+            held = self.reader.bounds(partition).await?;
+        }
         if at.next > held.end {
             return Ok(Some(format!(
                 "it was counted up to offset {}, but the log ends at {}: it was cut off, wiped or made anew. Restore the \

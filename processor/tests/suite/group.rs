@@ -2,7 +2,7 @@
 use async_trait::async_trait;
 use event::clock::Micros;
 use log::{AppendError, Log, Next, ReadError, Reader, Writer, memory};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
@@ -11,12 +11,20 @@ use tokio::sync::watch;
 pub struct Group {
     log: Arc<memory::Log>,
     held: Mutex<Vec<BTreeSet<u32>>>,
+    /// What is said next of where a partition ends, since it was asked for a while ago.
+    outdated: Mutex<VecDeque<Range<u64>>>,
     changes: watch::Sender<()>,
 }
 
 impl Group {
     pub fn new(log: Arc<memory::Log>, members: usize) -> Arc<Group> {
-        Arc::new(Group { log, held: Mutex::new(vec![BTreeSet::new(); members]), changes: watch::Sender::new(()) })
+        let (held, outdated) = (Mutex::new(vec![BTreeSet::new(); members]), Mutex::default());
+        Arc::new(Group { log, held, outdated, changes: watch::Sender::new(()) })
+    }
+
+    /// The next one who asks where a partition ends is told this.
+    pub fn outdated(&self, bounds: Range<u64>) {
+        self.outdated.lock().unwrap().push_back(bounds);
     }
 
     /// The log as this member has it.
@@ -118,7 +126,11 @@ impl Reader for Share {
         Ok(())
     }
     async fn bounds(&mut self, partition: u32) -> Result<Range<u64>, ReadError> {
-        self.reader.bounds(partition).await
+        let outdated = self.group.outdated.lock().unwrap().pop_front();
+        match outdated {
+            Some(bounds) => Ok(bounds),
+            None => self.reader.bounds(partition).await,
+        }
     }
     async fn offset_at(&mut self, partition: u32, time: Micros) -> Result<Option<u64>, ReadError> {
         self.reader.offset_at(partition, time).await

@@ -309,6 +309,25 @@ async fn who_has_only_some_of_the_partitions_and_nobody_to_ask_says_which_are_mi
 }
 
 #[tokio::test]
+async fn who_is_overtaken_while_it_begins_takes_no_log_for_cut_off() {
+    let harness = Harness::new(1, vec![rollup("devices", BY_DEVICE)]);
+    let (group, running) = one_each(&harness, 1).await;
+    harness.at(11);
+    harness.produce(0, &[event(1, 1, "tv")]).await;
+    harness.produce(0, &[event(2, 11, "tv")]).await;
+    becomes(&harness, "devices", &BTreeMap::from([(0, groups(&[("tv", 1)]))])).await;
+    stop(running).await;
+    // As it was when it asked; then another one read on, and committed.
+    group.outdated(0..1);
+    let running = harness.start_over(group.member(0));
+    eventually("it is ready", async || running.ready().is_ok()).await;
+    harness.at(21);
+    harness.produce(0, &[event(3, 21, "tv")]).await;
+    becomes(&harness, "devices", &BTreeMap::from([(10, groups(&[("tv", 1)]))])).await;
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn two_that_take_a_partition_for_theirs_count_every_event_once() {
     let harness = Harness::new(1, vec![rollup("devices", BY_DEVICE)]);
     let group = Group::new(harness.log.clone(), 2);
