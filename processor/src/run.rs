@@ -1,13 +1,13 @@
 //! The loop: reads, folds, closes windows, commits. All I/O of the processor is awaited here, one thing at a time.
 //!
 //! All rollups are kept from one pass over the log. While a store does not answer, nothing is read.
-use crate::fold::{Bounds, WindowRows};
-use crate::kept::{Kept, Place};
+use crate::fold::Bounds;
+use crate::kept::Place;
 use crate::late::LateWindows;
 use crate::limits::{RECORDS_A_LOOK, SHRUNK_A_LOOK, TICKS_UP_TO_BOUND};
 use crate::live::Live;
 use crate::reading::{Sifted, sift};
-use crate::rollup::{Definition, Events, Plan};
+use crate::rollup::{Definition, Events};
 use crate::telemetry;
 use crate::watermark::Moment;
 use crate::{Config, Error, Lake, Parts, Timing};
@@ -19,7 +19,7 @@ use lake::location::Location;
 use lake::table::Error as LakeError;
 use lake::upkeep::{Options, tend};
 use log::{Entry, Log, Next, ReadError, Reader};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -31,62 +31,16 @@ mod closing;
 mod opening;
 mod output;
 mod resume;
+mod rollup;
 mod showing;
 mod standby;
 
 pub(crate) use opening::plans;
-use output::Output;
+use rollup::Rollup;
 use standby::Standby;
 
 /// The name under which retention waits for this reader.
 pub(crate) const READER: &str = "processor";
-
-/// A rollup with its table.
-struct Rollup {
-    name: String,
-    output: Output,
-    kept: Kept,
-    plan: Arc<Plan>,
-    allowed_lateness: Duration,
-    committed_at: Instant,
-    /// Windows closed lately, to be shown.
-    recent: VecDeque<WindowRows>,
-    /// Since it was shown.
-    has_changed: bool,
-    /// When the oldest record that was counted since then was received.
-    unshown: Option<Micros>,
-    /// Windows that were open at the last tick.
-    open_at_tick: usize,
-}
-
-impl Rollup {
-    /// Whether there is something to commit with this watermark (µs); positions alone are every so often.
-    fn is_due(&self, watermark_us: i64, every: Duration) -> bool {
-        let has_moved = self.kept.has_moved();
-        if has_moved && self.committed_at.elapsed() >= every || self.kept.has_complete(watermark_us) {
-            return true;
-        }
-        match &self.output {
-            Output::Rows(_) => false,
-            // Others may have events of a window that has none here, and wait. Where nobody has any, nobody goes on.
-            Output::Partials(partials) => {
-                let others_us = partials.furthest_us(|partition| self.kept.committed(partition).is_none());
-                self.kept.passes_an_end(watermark_us) && (has_moved || self.kept.passes_an_end(others_us))
-            }
-        }
-    }
-
-    /// So many windows are open at a tick.
-    fn ticked(&mut self) {
-        self.open_at_tick = self.kept.fold().windows();
-    }
-
-    /// Nothing is open, and windows that end at or before this (µs) are closed.
-    fn begin_anew(&mut self, groups: Bounds, closed_to_us: i64) {
-        self.kept = Kept::new(self.plan.clone(), groups, self.allowed_lateness, closed_to_us);
-        (self.has_changed, self.unshown, self.open_at_tick) = (true, None, 0);
-    }
-}
 
 /// A partition that is read.
 struct Partition {
@@ -417,7 +371,7 @@ impl Processor {
 }
 
 /// Trouble that passes, in words.
-fn passing(error: &Error) -> Option<String> {
+pub(crate) fn passing(error: &Error) -> Option<String> {
     match error {
         Error::Lake(LakeError::Unavailable(reason)) => Some(format!("the lake does not answer: {reason}")),
         Error::Log(ReadError::Unavailable(reason)) => Some(format!("the log does not answer: {reason}")),

@@ -6,6 +6,7 @@ use crate::late::{LateWindows, Mark, Marks};
 use crate::limits::{CLOSED_AT_ONCE, CORRECTED_BYTES_MAX, OPEN_BYTES_MAX};
 use crate::positions::Positions;
 use crate::rollup::Plan;
+use crate::run::passing;
 use crate::table::RollupTable;
 use crate::{Error, telemetry};
 use event::clock::{Clock, Micros};
@@ -55,10 +56,10 @@ impl Closer {
             match more {
                 Ok(true) => continue,
                 Ok(false) => {}
-                Err(Error::Lake(LakeError::Unavailable(reason))) => {
-                    tracing::warn!(reason, "windows are closed later: the lake does not answer");
-                }
-                Err(error) => return Err(error),
+                Err(error) => match passing(&error) {
+                    Some(reason) => tracing::warn!(reason, "windows are closed later"),
+                    None => return Err(error),
+                },
             }
             tokio::time::sleep(self.pause).await;
         }

@@ -169,7 +169,8 @@ impl Partials {
 
     /// Files, in the snapshot, that have rows of windows that end after this, µs.
     pub(crate) async fn files_after(&self, closed_to_us: i64) -> Result<Vec<ActiveFile>, Error> {
-        self.table.files_within(END, &[closed_to_us.saturating_add(1)..i64::MAX]).await
+        let after = closed_to_us.saturating_add(1)..i64::MAX;
+        self.table.files_within(END, std::slice::from_ref(&after)).await
     }
 
     /// Starts of the windows (µs) that a file has rows of.

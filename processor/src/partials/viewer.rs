@@ -57,6 +57,9 @@ pub(crate) struct Viewed {
 
 impl Viewer {
     /// Goes on until it is dropped, which is safe at any point.
+    ///
+    /// # Errors
+    /// [`LakeError::NotDurable`], and a bug: what else can't be shown is said, and tried again.
     pub(crate) async fn run(mut self) -> Result<(), Error> {
         let mut rollups = std::mem::take(&mut self.rollups);
         try_join_all(rollups.iter_mut().map(|rollup| self.show(rollup))).await.map(|_| ())
@@ -72,15 +75,11 @@ impl Viewer {
             }
             match self.look(rollup, whole, own.watch()).await {
                 Ok(()) => {}
-                Err(Error::Lake(LakeError::Unavailable(reason))) => {
-                    tracing::warn!(
-                        rollup = rollup.name,
-                        reason,
-                        "open windows can't be shown: the lake does not answer"
-                    );
+                Err(error @ Error::Lake(LakeError::NotDurable { .. })) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(rollup = rollup.name, %error, "open windows can't be shown; it is tried again");
                     sleep(self.retry).await;
                 }
-                Err(error) => return Err(error),
             }
         }
     }

@@ -1,12 +1,10 @@
 //! Closing: what is known of the log's ends, windows that are complete, their commit.
-use super::output::{Closed, Output};
+use super::output::Output;
 use super::{Processor, Rollup, passing};
-use crate::kept::Standing;
 use crate::late::{Mark, Marks};
 use crate::positions::Positions;
 use crate::watermark::Moment;
 use crate::{Error, telemetry};
-use event::clock::Micros;
 use lake::table::{Error as LakeError, Outcome};
 use log::ReadError;
 use tokio::time::{Instant, sleep};
@@ -196,20 +194,5 @@ impl Processor {
             }
         }
         Ok(())
-    }
-}
-
-impl Rollup {
-    /// Closed windows were committed, and positions.
-    fn settled(&mut self, closed: Closed, after: &Standing, now: Micros) {
-        self.kept.settle(after);
-        self.committed_at = Instant::now();
-        // Partials are windows when they are merged.
-        if let Closed::Rows(closed) = closed {
-            let lateness_us = self.allowed_lateness.as_micros() as i64;
-            let delays = closed.iter().map(|window| now - window.end_us.saturating_add(lateness_us));
-            telemetry::closed(&self.name, &closed, delays);
-            self.remember(closed);
-        }
     }
 }

@@ -1,8 +1,6 @@
 //! Opening: definitions are planned, tables opened or made, the log's reader begun.
 use super::output::Output;
 use super::{Processor, READER, Rollup, passing};
-use crate::fold::Bounds;
-use crate::kept::Kept;
 use crate::late::{Corrected, Corrector, LateWindows};
 use crate::partials::{Closer, Merged, Partials, Viewed, Viewer};
 use crate::rollup::{Definition, Plan};
@@ -11,7 +9,7 @@ use crate::{Config, Error, Lake, Parts, Timing};
 use lake::location::Location;
 use lake::table::{Error as LakeError, Table};
 use lake::tables::DEDUP_ROWS;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::time::{Instant, sleep};
@@ -167,25 +165,6 @@ impl Tables<'_> {
     async fn partials(&self) -> Result<Partials, LakeError> {
         let (at, mut rollup) = (self.lake.partials.join(&self.definition.name), self.rollup().await?);
         Partials::open(&at, &mut rollup, self.definition, self.plan, self.log, self.dedup_rows).await
-    }
-}
-
-impl Rollup {
-    /// Of which nothing was read yet.
-    fn new(definition: &Definition, plan: Arc<Plan>, output: Output, groups: Bounds) -> Rollup {
-        let allowed_lateness = definition.allowed_lateness;
-        Rollup {
-            name: definition.name.clone(),
-            output,
-            kept: Kept::new(plan.clone(), groups, allowed_lateness, i64::MIN),
-            plan,
-            allowed_lateness,
-            committed_at: Instant::now(),
-            recent: VecDeque::new(),
-            has_changed: true,
-            unshown: None,
-            open_at_tick: 0,
-        }
     }
 }
 
