@@ -277,6 +277,12 @@ impl Kept {
         self.partitions.iter().map(|(partition, read)| (*partition, read.committed)).collect()
     }
 
+    /// The partitions of which everything is here that was before they were assigned, each with W as it was committed, µs.
+    pub(crate) fn read_again(&self) -> BTreeMap<u32, i64> {
+        let whole = self.partitions.iter().filter(|(_, read)| read.next >= read.committed.next);
+        whole.map(|(partition, read)| (*partition, read.committed.closed_to_us)).collect()
+    }
+
     /// Whether everything of its partitions was read.
     pub(crate) fn is_idle(&self, now: Moment) -> bool {
         self.watermark.is_idle(now)

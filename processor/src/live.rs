@@ -35,7 +35,7 @@ pub struct Shown {
     pub watermark_us: Option<i64>,
     /// Those closed lately and those that are open, first to last.
     pub windows: Vec<Window>,
-    /// Partitions that are not in the open windows, since whoever has them does not answer.
+    /// Partitions that are not in the open windows, or not whole: whoever has them does not answer, or reads them again.
     pub missing: Vec<u32>,
 }
 

@@ -18,6 +18,7 @@ const RECEIVED: &str = "playhead.received";
 #[derive(Debug, Clone, PartialEq)]
 pub struct Part {
     /// By partition that it has, W as it was committed, µs: of windows that end after it the partition's events are in here.
+    /// One that is not read again yet is not among them.
     closed_to: BTreeMap<u32, i64>,
     /// When the oldest record that was not shown before was received.
     received: Option<Micros>,

@@ -49,9 +49,8 @@ impl Rollup {
             return Ok(false);
         };
         let partials = self.kept.look_at_partials()?;
-        let closed_to = self.kept.committed_all().into_iter();
-        let closed_to = closed_to.map(|(partition, position)| (partition, position.closed_to_us)).collect();
-        let part = Part::new(closed_to, &partials, self.unshown);
+        // Partitions that were just assigned are missing until their open windows were read again.
+        let part = Part::new(self.kept.read_again(), &partials, self.unshown);
         place.show(part.map_err(|error| Error::Computing(error.into()))?);
         Ok(true)
     }

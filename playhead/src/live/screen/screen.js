@@ -146,7 +146,7 @@ function start() {
     if (streams.some((stream) => stream.readyState === EventSource.CLOSED)) return say("no connection: reload the page to try again", true);
     if (streams.some((stream) => stream.readyState !== EventSource.OPEN)) return say("no connection: trying again", true);
     if (!heard) return say("connected, nothing was heard yet");
-    if (missing.length) return say(`not all is shown: nobody answers for partition ${missing.join(", ")}`, true);
+    if (missing.length) return say(`not all is shown: partition ${missing.join(", ")} is missing`, true);
     const quiet = Date.now() - heard > STALE_MS;
     if (quiet) $("events").textContent = "0";
     say(quiet ? "live; nothing has changed lately" : "live");
