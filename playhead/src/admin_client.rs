@@ -1,5 +1,5 @@
-//! Asks the admin server of a node on this machine.
-use axum::http::{Request, StatusCode};
+//! Asks other nodes over HTTP: the admin server of one on this machine, or other processors.
+use axum::http::{HeaderMap, Request, StatusCode};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
@@ -22,6 +22,16 @@ impl AdminClient {
 
     /// The answer to a GET, of so many bytes at most, within this time. `Err`: there is none, in words.
     pub async fn get(&self, path: &str, bytes_max: usize, patience: Duration) -> Result<(StatusCode, Bytes), String> {
+        self.exchange(path, bytes_max, patience).await.map(|(status, _, body)| (status, body))
+    }
+
+    /// The same, with its headers.
+    pub async fn exchange(
+        &self,
+        path: &str,
+        bytes_max: usize,
+        patience: Duration,
+    ) -> Result<(StatusCode, HeaderMap, Bytes), String> {
         let request = Request::get(format!("http://{}{path}", self.address)).body(Empty::new());
         exchange(&self.client, request.map_err(|error| error.to_string())?, bytes_max, patience).await
     }
@@ -33,12 +43,12 @@ pub async fn exchange(
     request: Request<Empty<Bytes>>,
     bytes_max: usize,
     patience: Duration,
-) -> Result<(StatusCode, Bytes), String> {
+) -> Result<(StatusCode, HeaderMap, Bytes), String> {
     let exchange = async {
         let response = client.request(request).await.map_err(|error| error.to_string())?;
-        let status = response.status();
+        let (status, headers) = (response.status(), response.headers().clone());
         let body = Limited::new(response.into_body(), bytes_max).collect().await;
-        Ok((status, body.map_err(|error| error.to_string())?.to_bytes()))
+        Ok((status, headers, body.map_err(|error| error.to_string())?.to_bytes()))
     };
     tokio::time::timeout(patience, exchange).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
 }

@@ -42,8 +42,14 @@ pub const RECENT_WINDOWS: usize = 10;
 /// Rows of those windows: of more, the older are not shown.
 pub const RECENT_ROWS_MAX: usize = 100_000;
 
-/// Bytes of what another processor has open of a rollup: half of [`OPEN_BYTES_MAX`], since four rollups share that.
-pub const PART_BYTES_MAX: usize = 256 << 20;
+/// Bytes of what one processor has open of a rollup, as others get it: 100,000 groups of 600 bytes. Of more nothing is shown.
+pub const PART_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of the parts of all processors that are merged at a look; those of more are missing.
+pub const PARTS_BYTES_MAX: usize = 4 * PART_BYTES_MAX;
+
+/// Windows that are shown at a look where processors share the partitions: as many as can be asked for.
+pub const SHOWN_WINDOWS_MAX: usize = 100;
 
 /// Groups of a window, unless it is configured: titles times devices of a large service. One takes some 100 bytes, and up
 /// to 4 KiB for each sketch with many values.

@@ -5,8 +5,8 @@
 //! ```
 //! Nobody looks: nothing is made. Nothing has changed: nothing is made again.
 //!
-//! Where processors share the partitions each makes its [`Part`] instead, and who is looked at merges those of all
-//! (`partials/viewer`).
+//! Where processors share the partitions each makes its [`Part`] instead, whenever it is asked for, and who is looked at merges
+//! those of all (`partials/viewer`).
 use crate::fold::WindowRows;
 pub use crate::partials::Part;
 use crate::rollup::Definition;
@@ -154,6 +154,9 @@ impl<T> Watcher<T> {
 
 impl<T> Drop for Watcher<T> {
     fn drop(&mut self) {
-        self.place.watchers.fetch_sub(1, Ordering::Relaxed);
+        // It takes memory, and who comes next asks anew.
+        if self.place.watchers.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.place.shown.send_replace(None);
+        }
     }
 }

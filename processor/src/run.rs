@@ -141,7 +141,7 @@ fn kept_up(config: &Config, lake: &Lake, shared: bool) -> Vec<(String, Location,
     // It is written anew as a whole, and nobody reads its past.
     let late_windows = Options { retire_ms: 3_600_000, ..ours.clone() };
     // Files of partials are taken out before they are worth merging.
-    let of_partials = Options { merge_files_min: usize::MAX, ..late_windows.clone() };
+    let of_partials = Options { merge_files_min: usize::MAX, merge_bytes_max: 0, ..late_windows.clone() };
     let named = |of: &Definition| (format!("partials/{}", of.name), lake.partials.join(&of.name), of_partials.clone());
     let partials = config.rollups.iter().filter(|_| shared).map(named);
     let late_windows = ("late_windows".to_owned(), lake.late_windows.clone(), late_windows);
@@ -156,7 +156,7 @@ impl Processor {
         loop {
             let work = async {
                 if self.stopped {
-                    return std::future::pending().await;
+                    return self.idle().await;
                 }
                 if self.standby.is_some() {
                     return self.stand_by().await;
@@ -199,6 +199,14 @@ impl Processor {
                 }
             }
         }
+    }
+
+    /// Counts nothing, and stays in its group: else the next processor would get the partition that this one stopped at, stop
+    /// as well, and so on, until nobody reads any partition.
+    async fn idle(&mut self) -> Result<(), Error> {
+        let _ = self.reader.next().await;
+        sleep(self.timing.retry).await;
+        Ok(())
     }
 
     /// Closes what is complete, for who looks at the lake while nothing runs. It is read again at the next start where
@@ -245,6 +253,7 @@ impl Processor {
                 self.assignment_changed();
             }
             Next::Revoked(partitions) => {
+                partitions.iter().for_each(|partition| telemetry::lag(*partition, 0));
                 self.partitions.retain(|number, _| !partitions.contains(number));
                 self.assignment_changed();
             }

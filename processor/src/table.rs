@@ -158,7 +158,7 @@ impl RollupTable {
         &self.standing
     }
 
-    /// The newest snapshot's word of every partition; nothing where windows are merged from partials.
+    /// The newest snapshot's word of every partition.
     pub(crate) async fn reload(&mut self, partitions: u32) -> Result<&Standing, Error> {
         self.table.reload().await?;
         self.standing = self.all(partitions).await?;
@@ -168,19 +168,11 @@ impl RollupTable {
     async fn all(&self, partitions: u32) -> Result<Standing, Error> {
         let mut positions = Standing::new();
         let Some(watermark_us) = self.table.txn(&self.base).await? else { return Ok(positions) };
-        if self.is_merged().await? {
-            return Ok(positions);
-        }
         for partition in 0..partitions {
             let position = standing::position(&self.table, &self.base, partition, watermark_us).await?;
             positions.extend(position.map(|position| (partition, position)));
         }
         Ok(positions)
-    }
-
-    /// Whether its windows are merged from partials, in the snapshot.
-    pub(crate) async fn is_merged(&self) -> Result<bool, Error> {
-        Ok(self.table.txn(&standing::merged(&self.base)).await?.is_some())
     }
 
     /// W, µs, and by partition P, in the newest snapshot; `None`: nothing was committed yet.
@@ -226,8 +218,6 @@ impl RollupTable {
         for (partition, next) in reached {
             commit.txns.push(standing::merged_to(&self.table, &self.base, *partition, *next).await?);
         }
-        let app = standing::merged(&self.base);
-        commit.txns.push(Txn { expected: self.table.txn(&app).await?, app, new: 1 });
         Ok(commit)
     }
 

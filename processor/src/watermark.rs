@@ -69,11 +69,6 @@ impl Watermark {
         self.partitions.insert(partition, Partition { read_again_to, ..Partition::default() });
     }
 
-    /// This partition is somebody else's.
-    pub fn revoke(&mut self, partition: u32) {
-        self.partitions.remove(&partition);
-    }
-
     /// An event of an assigned partition was read.
     pub fn observe(&mut self, partition: u32, event_time_us: i64, received_at_us: i64, now: Moment) {
         let Some(state) = self.partitions.get_mut(&partition) else { return };

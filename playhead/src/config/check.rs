@@ -3,6 +3,7 @@ use super::Config;
 use super::kafka::APPEND_TIMEOUT_MS_MIN;
 use lake::location::Location;
 use processor::rollup::Definition;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 /// Most partitions: each costs a keyspace, a worker and a dedup window.
@@ -41,6 +42,10 @@ pub fn check(config: &Config) -> Result<(), String> {
     for peer in config.live.peers.iter().filter(|peer| !is_host_and_port(peer)) {
         wrong.push(format!("live.peers: {peer:?} is not HOST:PORT, as processors-0.example:8082 is"));
     }
+    if config.live.token.is_empty() && !config.live.peers.iter().all(|peer| is_here(peer)) {
+        wrong
+            .push("live.peers names other machines, and live.token is empty: they answer who has the token".to_owned());
+    }
     let dedup_rows = config.dedup.rows as u128 * u128::from(config.kafka.partitions);
     if dedup_rows > DEDUP_ROWS_MAX {
         wrong.push(format!(
@@ -52,7 +57,14 @@ pub fn check(config: &Config) -> Result<(), String> {
 }
 
 fn is_host_and_port(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
+    let is_host = |host: &str| !host.is_empty() && !host.contains(['/', '@']);
+    text.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
+/// Of this machine, as far as the text says.
+fn is_here(peer: &str) -> bool {
+    let host = peer.rsplit_once(':').map_or(peer, |(host, _)| host).trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Log and lake, as far as they can be judged without asking them.

@@ -39,6 +39,9 @@ pub const PAGE: &str = "/";
 /// Paths below this are ours, and itself.
 pub const PATH: &str = "/v1/live";
 
+/// Content type of a processor's part.
+const PART: &str = "application/vnd.apache.arrow.stream";
+
 /// Who asks waits so long for the processor: it shows once a second, unless it waits for log or lake itself.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Answers that are made at the same time; more wait. Each looks at every group of its windows.
@@ -140,7 +143,7 @@ async fn part(State(screen): State<Screen>, Path(rollup): Path<String>) -> Resul
     };
     let Ok(_turn) = screen.answers.acquire().await else { return Err(unavailable("stopping")) };
     match spawn_blocking(move || part.to_bytes()).await {
-        Ok(Ok(bytes)) => Ok(([(header::CONTENT_TYPE, "application/vnd.apache.arrow.stream")], bytes).into_response()),
+        Ok(Ok(bytes)) => Ok(([(header::CONTENT_TYPE, PART)], bytes).into_response()),
         Ok(Err(error)) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
         Err(error) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
     }

@@ -1,24 +1,30 @@
 //! The other processors that share the partitions, asked over HTTP for what they have open.
-use super::PATH;
-use crate::admin_client;
+use super::{PART, PATH};
+use crate::admin_client::exchange;
 use async_trait::async_trait;
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use bytes::Bytes;
+use futures::StreamExt;
 use futures::future::join_all;
+use futures::stream;
 use http_body_util::Empty;
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
-use processor::limits::PART_BYTES_MAX;
+use processor::limits::{PART_BYTES_MAX, PARTS_BYTES_MAX};
 use processor::live;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::lookup_host;
+use tokio::time::timeout;
 
 /// Who is asked waits for its next tick, a second; who does not answer is missing.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Processors that are asked: each holds one partition at least, and a log of more has more of them a processor.
 const PEERS_MAX: usize = 64;
+/// Answers that come at the same time.
+const ASKED_AT_ONCE: usize = 8;
 
 /// Where they are.
 pub struct Peers {
@@ -26,6 +32,8 @@ pub struct Peers {
     names: Vec<String>,
     token: Option<HeaderValue>,
     client: Client<HttpConnector, Empty<Bytes>>,
+    /// Who did not answer last time, and was told of.
+    silent: Mutex<BTreeSet<String>>,
 }
 
 impl Peers {
@@ -34,19 +42,19 @@ impl Peers {
     pub fn new(names: &[String], token: &str) -> Peers {
         let token = Some(token).filter(|token| !token.is_empty());
         let token = token.and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok());
-        Peers { names: names.to_vec(), token, client: Client::builder(TokioExecutor::new()).build_http() }
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Peers { names: names.to_vec(), token, client, silent: Mutex::default() }
     }
 
     /// Looked up anew each time: processors come and go.
     async fn addresses(&self) -> BTreeSet<SocketAddr> {
         let looked_up = self.names.iter().map(|name| async move {
-            match lookup_host(name).await {
-                Ok(addresses) => addresses.collect::<Vec<_>>(),
-                Err(error) => {
-                    tracing::warn!(peer = name, %error, "live.peers: a name has no address");
-                    Vec::new()
-                }
-            }
+            let found = match timeout(PATIENCE, lookup_host(name)).await {
+                Ok(Ok(addresses)) => Ok(addresses.collect::<Vec<_>>()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("its name is not looked up in time".to_owned()),
+            };
+            self.heard(name, found).unwrap_or_default()
         });
         join_all(looked_up).await.into_iter().flatten().take(PEERS_MAX).collect()
     }
@@ -57,15 +65,39 @@ impl Peers {
             request = request.header(header::AUTHORIZATION, token);
         }
         let request = request.body(Empty::new()).ok()?;
-        match admin_client::exchange(&self.client, request, PART_BYTES_MAX, PATIENCE).await {
-            Ok((StatusCode::OK, body)) => Some(body),
-            Ok((status, body)) => {
-                let said = String::from_utf8_lossy(&body[..body.len().min(300)]).into_owned();
-                tracing::warn!(peer = %address, rollup, %status, said, "what it has open is not shown");
-                None
+        let answered = match exchange(&self.client, request, PART_BYTES_MAX, PATIENCE).await {
+            Ok((StatusCode::OK, headers, body))
+                if headers.get(header::CONTENT_TYPE).is_some_and(|held| held == PART) =>
+            {
+                Ok(body)
             }
-            Err(error) => {
-                tracing::warn!(peer = %address, rollup, error, "what it has open is not shown");
+            Ok((StatusCode::OK, ..)) => Err("it is no processor".to_owned()),
+            Ok((status, _, body)) => {
+                Err(format!("it answers {status}: {}", String::from_utf8_lossy(&body[..body.len().min(300)])))
+            }
+            Err(error) => Err(error),
+        };
+        self.heard(&address.to_string(), answered)
+    }
+
+    /// Tells once that somebody does not answer, and once that it does again.
+    fn heard<T>(&self, who: &str, answer: Result<T, String>) -> Option<T> {
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer {
+            Ok(answer) => {
+                if silent.remove(who) {
+                    tracing::info!(peer = who, "what it has open is shown again");
+                }
+                Some(answer)
+            }
+            Err(reason) => {
+                // Addresses that are no more are forgotten some day.
+                if silent.len() > 2 * PEERS_MAX {
+                    silent.clear();
+                }
+                if silent.insert(who.to_owned()) {
+                    tracing::warn!(peer = who, reason, "what it has open is not shown (live.peers)");
+                }
                 None
             }
         }
@@ -76,7 +108,21 @@ impl Peers {
 impl live::Peers for Peers {
     async fn parts(&self, rollup: &str) -> Vec<Bytes> {
         let addresses = self.addresses().await;
-        let parts = addresses.into_iter().map(|address| self.part(address, rollup));
-        join_all(parts).await.into_iter().flatten().collect()
+        let mut answers = stream::iter(addresses.into_iter().map(|address| self.part(address, rollup)))
+            .buffer_unordered(ASKED_AT_ONCE);
+        let (mut parts, mut bytes) = (Vec::new(), 0);
+        while let Some(answer) = answers.next().await {
+            let Some(part) = answer else { continue };
+            bytes += part.len();
+            if bytes > PARTS_BYTES_MAX {
+                tracing::warn!(
+                    rollup,
+                    "the processors' parts are more than {PARTS_BYTES_MAX} bytes: some are not shown"
+                );
+                break;
+            }
+            parts.push(part);
+        }
+        parts
     }
 }

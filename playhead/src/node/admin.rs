@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 mod listener;
 mod windows;
 
+pub use windows::MISSING;
+
 pub use listener::{Bounded, CONNECTIONS_MAX};
 
 /// What the admin server shows.

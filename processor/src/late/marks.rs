@@ -15,12 +15,17 @@ use lake::table::{Commit, Error as LakeError, Outcome, Spec, Table};
 use lake::tables::{LOG, properties};
 use std::collections::{BTreeMap, btree_map::Entry};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Its name, in messages.
 const NAME: &str = "late_windows";
 
 /// Times that another writer may be first before a change is put off: each takes one commit of milliseconds.
 const RACES_MAX: u32 = 20;
+
+/// After the first race that was lost; twice as long after each further one, so often.
+const BACKOFF: Duration = Duration::from_millis(5);
+const BACKOFF_DOUBLINGS: u32 = 7;
 
 /// A window to be computed again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,7 +161,11 @@ impl LateWindows {
 
     /// Writes the table anew as `change` leaves it; nothing where it says that nothing changed.
     async fn change(&mut self, mut change: impl FnMut(&mut Marks) -> bool) -> Result<(), LakeError> {
-        for _ in 0..RACES_MAX {
+        for race in 0..RACES_MAX {
+            if race > 0 {
+                // Each further processor is one more to race with.
+                tokio::time::sleep(BACKOFF * 2_u32.pow(race.min(BACKOFF_DOUBLINGS))).await;
+            }
             let mut marks = self.read().await?;
             if !change(&mut marks) {
                 return Ok(());

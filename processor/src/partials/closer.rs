@@ -67,11 +67,15 @@ impl Closer {
 
     /// Closes what can be now; true when more waits.
     async fn pass(&mut self) -> Result<bool, Error> {
-        let mut more = false;
+        let (mut more, mut failed) = (false, None);
         for rollup in &mut self.rollups {
-            more |= rollup.close(&mut self.late, self.partitions, self.groups, self.clock.as_ref()).await?;
+            match rollup.close(&mut self.late, self.partitions, self.groups, self.clock.as_ref()).await {
+                Ok(is_more) => more |= is_more,
+                // One that can't be closed does not hold up the others.
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        Ok(more)
+        failed.map_or(Ok(more), Err)
     }
 }
 
@@ -142,7 +146,7 @@ impl Merged {
 
     /// `None`: nothing is.
     async fn due(&mut self, partitions: u32) -> Result<Option<Due>, LakeError> {
-        let standing = self.partials.reload(partitions).await?;
+        let standing = self.partials.reload(partitions).await?.clone();
         let closed_to_us = standing.values().map(|position| position.closed_to_us).min();
         let Some(closed_to_us) = closed_to_us.filter(|_| standing.len() == partitions as usize) else {
             return Ok(None);
@@ -159,10 +163,7 @@ impl Merged {
             return Ok(None);
         }
         let files = self.partials.files_after(from).await?;
-        let (windows, mut starts) = (self.plan.windows, BTreeSet::new());
-        for file in &files {
-            starts.extend(self.partials.starts_in(file).await?);
-        }
+        let (windows, starts) = (self.plan.windows, self.partials.starts_in(&files).await?);
         let mut began_us = i64::MIN;
         for partition in 0..partitions {
             began_us = began_us.max(self.partials.began_us(partition).await?);
@@ -190,25 +191,18 @@ impl Merged {
     async fn merge(&self, due: &Due, groups: Bounds) -> Result<Option<(Vec<WindowRows>, Unreadable)>, Error> {
         let mut fold = Fold::new(self.plan.clone(), groups);
         let (mut is_large, mut unreadable) = (false, Unreadable::new());
-        let mut each = |piece: Piece| {
+        let mut each = |piece: Piece| -> Result<(), Error> {
             if is_large {
                 return Ok(());
             }
             let Piece { start_us, events, grouped_as_other, groups } = piece;
             let decoded = match encoding::decode(&self.plan, &groups) {
                 Ok(decoded) => decoded,
-                Err(Undecodable::Version(version)) => {
-                    let rollup = &self.name;
-                    tracing::warn!(
-                        rollup,
-                        start_us,
-                        version,
-                        "a partial of another version: the window is computed from events"
-                    );
+                Err(why) => {
+                    self.tell_unreadable(start_us, &why);
                     *unreadable.entry(start_us).or_default() += events.max(1);
                     return Ok(());
                 }
-                Err(Undecodable::Broken(error)) => return Err(Error::Lake(self.partials.broken(&error.to_string()))),
             };
             let end_us = self.plan.windows.end(start_us);
             for (at, groups) in decoded.into_iter().enumerate() {
@@ -219,13 +213,28 @@ impl Merged {
             while !is_large && fold.bytes() > OPEN_BYTES_MAX && fold.shrink()? {}
             Ok(())
         };
-        for file in &due.files {
-            self.partials.pieces_in(file, &due.starts, &mut each).await?;
-        }
+        self.partials.pieces_in(&due.files, &due.starts, &mut each).await?;
         if is_large {
             return Ok(None);
         }
         Ok(Some((fold.close(i64::MAX)?, unreadable)))
+    }
+
+    fn tell_unreadable(&self, start_us: i64, why: &Undecodable) {
+        let rollup = &self.name;
+        match why {
+            Undecodable::Version(version) => {
+                tracing::warn!(
+                    rollup,
+                    start_us,
+                    version,
+                    "a partial of another version: its window is computed from events"
+                );
+            }
+            Undecodable::Broken(error) => {
+                tracing::error!(rollup, start_us, %error, "a partial is broken: its window is computed from events");
+            }
+        }
     }
 
     fn marks(&self, unreadable: &Unreadable, reached: &Positions, marked_at: Micros) -> Marks {

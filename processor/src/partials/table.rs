@@ -4,6 +4,7 @@
 use super::encoding;
 use crate::fold::Partial;
 use crate::kept::Standing;
+use crate::limits::PART_BYTES_MAX;
 use crate::rollup::{Definition, Plan};
 use crate::table::standing::{self, began, position, watermark};
 use crate::table::{RollupTable, check_made_with, made_with, time_field};
@@ -38,9 +39,9 @@ pub(crate) struct Partials {
     name: String,
     /// Of the names of its `txn`s.
     base: String,
-    /// What the rollup's table said before partitions were shared.
-    inherited: Standing,
     standing: Standing,
+    /// By path of a file, starts of the windows that it has rows of, µs: files stay as they are.
+    starts: BTreeMap<String, BTreeSet<i64>>,
 }
 
 /// One row: some groups of a window.
@@ -75,9 +76,8 @@ impl Partials {
         dedup_rows: usize,
     ) -> Result<Partials, Error> {
         let (partitions, name) = (log.writer().partitions(), format!("partials/{}", definition.name));
-        let inherited = rollup.reload(partitions).await?.clone();
         let incompatible = |reason: &str| Error::Incompatible { table: name.clone(), reason: reason.to_owned() };
-        if Table::open(at).await?.is_none() && rollup.is_merged().await? {
+        if Table::open(at).await?.is_none() && rollup.reached().await?.is_some() {
             return Err(incompatible(
                 "it is gone, and windows that are not closed yet were in it. Restore it, or move the rollup's table away \
                  and count anew",
@@ -99,21 +99,22 @@ impl Partials {
         }
         check_made_with(&table, &name, &own)?;
         let base = standing::base(&format!("{}/{}", log.cluster(), log.topic()), &definition.name);
-        Ok(Partials { table, name, base, inherited, standing: Standing::new() })
+        Ok(Partials { table, name, base, standing: Standing::new(), starts: BTreeMap::new() })
     }
 
     /// The newest snapshot's word, of every partition that somebody has begun.
-    pub(crate) async fn reload(&mut self, partitions: u32) -> Result<Standing, Error> {
+    pub(crate) async fn reload(&mut self, partitions: u32) -> Result<&Standing, Error> {
         self.table.reload().await?;
-        self.standing.clear();
+        let mut standing = Standing::new();
         for partition in 0..partitions {
             if let Some(closed_to_us) = self.table.txn(&watermark(&self.base, partition)).await? {
                 let held = position(&self.table, &self.base, partition, closed_to_us).await?;
-                self.standing.extend(held.map(|held| (partition, held)));
+                standing.extend(held.map(|held| (partition, held)));
             }
         }
-        let inherited = self.inherited.iter().filter(|(partition, _)| !self.standing.contains_key(partition));
-        Ok(self.standing.iter().chain(inherited).map(|(partition, held)| (*partition, *held)).collect())
+        // All of it or nothing: commits go by it.
+        self.standing = standing;
+        Ok(&self.standing)
     }
 
     /// What the snapshot that was looked at last said of partitions that somebody has begun.
@@ -121,13 +122,12 @@ impl Partials {
         &self.standing
     }
 
-    /// How far the partition is that is furthest of those, µs; `i64::MIN`: none was begun.
-    pub(crate) fn furthest_us(&self, is_one: impl Fn(u32) -> bool) -> i64 {
-        let those = self.standing.iter().filter(|(partition, _)| is_one(**partition));
-        those.map(|(_, held)| held.closed_to_us).max().unwrap_or(i64::MIN)
+    /// How far the partition is that is furthest, µs; `i64::MIN`: none was begun.
+    pub(crate) fn furthest_us(&self) -> i64 {
+        self.standing.values().map(|held| held.closed_to_us).max().unwrap_or(i64::MIN)
     }
 
-    /// Where each partition was begun: of windows that end at or before it (µs) it has no part.
+    /// Where a partition was begun: of windows that end at or before it (µs) it has no part.
     pub(crate) async fn began_us(&self, partition: u32) -> Result<i64, Error> {
         Ok(self.table.txn(&began(&self.base, partition)).await?.unwrap_or(i64::MIN))
     }
@@ -173,28 +173,45 @@ impl Partials {
         self.table.files_within(END, std::slice::from_ref(&after)).await
     }
 
-    /// Starts of the windows (µs) that a file has rows of.
-    pub(crate) async fn starts_in(&self, file: &ActiveFile) -> Result<BTreeSet<i64>, Error> {
-        let (mut starts, mut batches) = (BTreeSet::new(), self.table.read_file(&file.path, Some(&[START])).await?);
-        while let Some(batch) = batches.try_next().await? {
-            starts.extend(starts_of(&batch).ok_or_else(|| self.of_another_shape(file))?.values());
+    /// Starts of the windows (µs) that these files have rows of: those of which it was asked last, too, are not read again.
+    pub(crate) async fn starts_in(&mut self, files: &[ActiveFile]) -> Result<BTreeSet<i64>, Error> {
+        let paths: BTreeSet<&String> = files.iter().map(|file| &file.path).collect();
+        self.starts.retain(|path, _| paths.contains(path));
+        for file in files {
+            if self.starts.contains_key(&file.path) {
+                continue;
+            }
+            let (mut starts, mut batches) = (BTreeSet::new(), self.table.read_file(&file.path, Some(&[START])).await?);
+            while let Some(batch) = batches.try_next().await? {
+                starts.extend(starts_of(&batch).ok_or_else(|| self.of_another_shape(file))?.values());
+            }
+            self.starts.insert(file.path.clone(), starts);
         }
-        Ok(starts)
+        Ok(self.starts.values().flatten().copied().collect())
     }
 
-    /// The rows that a file has of these windows, one after the other.
+    /// The rows that files of [`Partials::starts_in`] have of these windows, one after the other.
     pub(crate) async fn pieces_in<E: From<Error>>(
         &self,
-        file: &ActiveFile,
-        starts: &BTreeSet<i64>,
+        files: &[ActiveFile],
+        wanted: &BTreeSet<i64>,
         mut each: impl FnMut(Piece) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut batches = self.table.read_file(&file.path, None).await?;
-        while let Some(batch) = batches.try_next().await? {
-            let pieces = pieces_of(&batch).ok_or_else(|| self.of_another_shape(file))?;
-            pieces.filter(|piece| starts.contains(&piece.start_us)).try_for_each(&mut each)?;
+        let has_some =
+            |file: &&ActiveFile| self.starts.get(&file.path).is_none_or(|starts| !starts.is_disjoint(wanted));
+        for file in files.iter().filter(has_some) {
+            let mut batches = self.table.read_file(&file.path, None).await?;
+            while let Some(batch) = batches.try_next().await? {
+                let pieces = pieces_of(&batch).ok_or_else(|| self.of_another_shape(file))?;
+                pieces.filter(|piece| wanted.contains(&piece.start_us)).try_for_each(&mut each)?;
+            }
         }
         Ok(())
+    }
+
+    /// What tells this table from another one.
+    pub(crate) fn id(&self) -> String {
+        self.table.id()
     }
 
     /// Takes out files of windows that end at or before this (µs), when there are some.
@@ -239,9 +256,15 @@ fn row_groups(closed: &[Partial]) -> Result<Vec<Vec<RecordBatch>>, ArrowError> {
 
 /// All rows of these in one batch.
 pub(super) fn rows_of(partials: &[Partial]) -> Result<RecordBatch, ArrowError> {
-    let mut rows = Rows::default();
+    let (mut rows, mut bytes) = (Rows::default(), 0);
     for partial in partials {
-        encoding::encode(&partial.groups)?.iter().for_each(|value| rows.value(partial, value));
+        for value in encoding::encode(&partial.groups)? {
+            bytes += value.len();
+            if bytes > PART_BYTES_MAX {
+                return Err(ArrowError::MemoryError(format!("open windows of more than {PART_BYTES_MAX} bytes")));
+            }
+            rows.value(partial, &value);
+        }
     }
     rows.finish()
 }
@@ -280,7 +303,7 @@ impl Rows {
     }
 }
 
-fn starts_of(batch: &RecordBatch) -> Option<&TimestampMicrosecondArray> {
+pub(super) fn starts_of(batch: &RecordBatch) -> Option<&TimestampMicrosecondArray> {
     batch.column_by_name(START)?.as_primitive_opt::<TimestampMicrosecondType>()
 }
 

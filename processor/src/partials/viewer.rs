@@ -10,17 +10,20 @@ use super::encoding;
 use super::part::Part;
 use super::table::{Partials, Piece};
 use crate::fold::{Bounds, Fold, Partial, WindowRows};
-use crate::limits::{RECENT_ROWS_MAX, RECENT_WINDOWS};
+use crate::limits::{OPEN_BYTES_MAX, RECENT_ROWS_MAX, RECENT_WINDOWS, SHOWN_WINDOWS_MAX};
 use crate::live::{Live, Peers, Place, Shown, Watcher, Window};
 use crate::rollup::Plan;
 use crate::table::RollupTable;
 use crate::{Error, telemetry};
-use event::clock::Clock;
+use bytes::Bytes;
+use event::clock::{Clock, Micros};
 use futures::future::try_join_all;
-use lake::table::{ActiveFile, Error as LakeError};
+use lake::table::Error as LakeError;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 /// Between two looks whether somebody looks.
@@ -47,11 +50,9 @@ pub(crate) struct Viewed {
     plan: Arc<Plan>,
     table: RollupTable,
     partials: Partials,
-    /// By path of a file, starts of the windows that it has rows of, µs.
-    files: BTreeMap<String, BTreeSet<i64>>,
-    /// Windows that were closed lately, by start, µs.
-    closed: BTreeMap<i64, WindowRows>,
-    /// What was merged last.
+    /// Windows that were closed lately, by start, µs; `None`: it is not shown.
+    closed: BTreeMap<i64, Option<WindowRows>>,
+    /// What was shown last.
     last: Option<(Vec<Part>, Option<i64>)>,
 }
 
@@ -70,6 +71,8 @@ impl Viewer {
         let (whole, own) = self.live.whole(&rollup.name).zip(self.live.part(&rollup.name)).ok_or_else(broken)?;
         loop {
             if !whole.is_wanted(true) {
+                // It takes memory.
+                rollup.last = None;
                 sleep(LOOK_EVERY).await;
                 continue;
             }
@@ -94,31 +97,56 @@ impl Viewer {
         let (own, theirs) = tokio::join!(timeout(OWN_MAX, own.next()), theirs);
         // What was shown last stays, and who looks anew is told that nothing comes.
         let Ok(own) = own else { return Ok(()) };
-        let parts = distinct(own.as_ref().clone(), theirs.iter().filter_map(|bytes| Part::of_bytes(bytes)));
-        // After the parts: what they say was committed is in it.
-        let standing = rollup.partials.reload(self.partitions).await?;
+        let parts = distinct(own.as_ref().clone(), decoded(theirs, rollup.partials.id()).await);
+        // W, then the partials: what is closed is all in them. Both after the parts: what those say was committed is there.
         let watermark_us = rollup.table.reached().await?.map(|(watermark_us, _)| watermark_us);
+        let standing = rollup.partials.reload(self.partitions).await?.clone();
         let now = (parts, watermark_us);
         if !whole.is_wanted(rollup.last.as_ref() != Some(&now)) {
             return Ok(());
         }
-        let (parts, _) = rollup.last.insert(now);
-        let covered: BTreeSet<u32> = parts.iter().flat_map(Part::partitions).collect();
-        let received = parts.iter().filter_map(Part::received).min();
+        let (parts, _) = &now;
         let closed_to_us = |partition| standing.get(&partition).map_or(i64::MIN, |held| held.closed_to_us);
-        let open = rollup.merged(watermark_us, closed_to_us, self.groups).await?;
-        let closed = rollup.closed.values().map(|rows| Window { rows: rows.clone(), is_open: false });
+        let at = self.clock.now();
+        let look = Look { at, watermark_us: watermark_us.unwrap_or(i64::MIN), groups: self.groups };
+        let (open, covered) = rollup.merged(look, parts, closed_to_us).await?;
+        let received = parts.iter().filter_map(Part::received).min();
+        let closed = rollup.closed.values().flatten().map(|rows| Window { rows: rows.clone(), is_open: false });
         let windows = closed.chain(open.into_iter().map(|rows| Window { rows, is_open: true })).collect();
         let missing = (0..self.partitions).filter(|partition| !covered.contains(partition)).collect();
-        let at = self.clock.now();
         whole.show(Shown { at, watermark_us, windows, missing });
+        rollup.last = Some(now);
         telemetry::shown(received.map(|received| at - received));
         Ok(())
     }
 }
 
-/// One part of each partition: its own first. Two processors may both take one for theirs, for a while.
-fn distinct(own: Part, theirs: impl Iterator<Item = Part>) -> Vec<Part> {
+/// When something is looked at.
+#[derive(Clone, Copy)]
+struct Look {
+    at: Micros,
+    /// W; `i64::MIN`: nothing was closed yet.
+    watermark_us: i64,
+    groups: Bounds,
+}
+
+/// Those that are parts, of this table: beside the loop, and whatever they are, nothing ends by them.
+async fn decoded(parts: Vec<Bytes>, table: String) -> Vec<Part> {
+    let decode = move |bytes: Bytes| Part::of_bytes(&bytes).filter(|part| part.is_of(&table));
+    let mut decoded = Vec::new();
+    for bytes in parts {
+        let decode = decode.clone();
+        match spawn_blocking(move || decode(bytes)).await {
+            Ok(Some(part)) => decoded.push(part),
+            _ => tracing::warn!("a peer sent something else than a part of this lake's rollup (live.peers)"),
+        }
+    }
+    decoded
+}
+
+/// One part of each partition: its own first, then who is further. Two processors may both take one for theirs, for a while.
+fn distinct(own: Part, mut theirs: Vec<Part>) -> Vec<Part> {
+    theirs.sort_by_key(|part| std::cmp::Reverse(part.furthest_us()));
     let (mut covered, mut parts) = (own.partitions().collect::<BTreeSet<u32>>(), vec![own]);
     for part in theirs {
         if part.partitions().all(|partition| !covered.contains(&partition)) {
@@ -132,68 +160,80 @@ fn distinct(own: Part, theirs: impl Iterator<Item = Part>) -> Vec<Part> {
 impl Viewed {
     /// Of a rollup of which nothing was shown yet.
     pub(crate) fn new(name: String, plan: Arc<Plan>, table: RollupTable, partials: Partials) -> Viewed {
-        Viewed { name, plan, table, partials, files: BTreeMap::new(), closed: BTreeMap::new(), last: None }
+        Viewed { name, plan, table, partials, closed: BTreeMap::new(), last: None }
     }
 
-    /// The windows that are open, first to last; those that were closed lately are in `closed` then.
+    /// The windows that are open, first to last, and which partitions are in them; those that were closed lately are in `closed`
+    /// then. Of many the newest are taken that have begun.
     async fn merged(
         &mut self,
-        watermark_us: Option<i64>,
+        look: Look,
+        parts: &[Part],
         closed_to_us: impl Fn(u32) -> i64,
-        groups: Bounds,
-    ) -> Result<Vec<WindowRows>, Error> {
-        let (windows, watermark_us) = (self.plan.windows, watermark_us.unwrap_or(i64::MIN));
-        let shown_from_us = watermark_us.saturating_sub(windows.recent_us());
+    ) -> Result<(Vec<WindowRows>, BTreeSet<u32>), Error> {
+        let windows = self.plan.windows;
+        let shown_from_us = look.watermark_us.saturating_sub(windows.recent_us());
         self.closed.retain(|start, _| windows.end(*start) > shown_from_us);
         let files = self.partials.files_after(shown_from_us).await?;
-        self.look_into(&files).await?;
-        let is_new = |start: &i64| windows.end(*start) > shown_from_us && !self.closed.contains_key(start);
-        let mut fold = Fold::new(self.plan.clone(), groups);
-        for file in &files {
-            let starts: BTreeSet<i64> = self.files[&file.path].iter().copied().filter(is_new).collect();
-            if !starts.is_empty() {
-                self.partials.pieces_in(file, &starts, |piece| add(&self.plan, &mut fold, piece)).await?;
+        let is_new =
+            |start: &i64| windows.end(*start) > shown_from_us && *start <= look.at && !self.closed.contains_key(start);
+        let in_parts = parts.iter().flat_map(Part::starts);
+        let mut starts: BTreeSet<i64> = self.partials.starts_in(&files).await?.into_iter().chain(in_parts).collect();
+        starts.retain(is_new);
+        while starts.len() > SHOWN_WINDOWS_MAX {
+            starts.pop_first();
+        }
+        let mut fold = Fold::new(self.plan.clone(), look.groups);
+        let add_piece = |piece: Piece| add(&self.plan, &mut fold, piece).map(drop);
+        self.partials.pieces_in(&files, &starts, add_piece).await?;
+        let mut covered = BTreeSet::new();
+        for part in parts {
+            let added = part.pieces().filter(|piece| starts.contains(&piece.start_us));
+            let mut added = added.filter(|piece| part.adds_to(windows.end(piece.start_us), &closed_to_us));
+            if added.try_fold(true, |whole, piece| Ok::<_, Error>(add(&self.plan, &mut fold, piece)? && whole))? {
+                covered.extend(part.partitions());
             }
         }
-        for part in self.last.iter().flat_map(|(parts, _)| parts) {
-            let added = part.pieces().filter(|piece| part.adds_to(windows.end(piece.start_us), &closed_to_us));
-            added.into_iter().try_for_each(|piece| add(&self.plan, &mut fold, piece))?;
-        }
-        let (closed, open) = fold.look()?.into_iter().partition(|window| window.end_us <= watermark_us);
-        self.remember(closed);
-        Ok(open)
+        let (closed, open) = fold.look()?.into_iter().partition(|window| window.end_us <= look.watermark_us);
+        self.remember(closed).await?;
+        Ok((open, covered))
     }
 
-    /// Looks which windows are in these files, of which each stays as it is.
-    async fn look_into(&mut self, files: &[ActiveFile]) -> Result<(), LakeError> {
-        let paths: BTreeSet<&String> = files.iter().map(|file| &file.path).collect();
-        self.files.retain(|path, _| paths.contains(path));
-        for file in files {
-            if !self.files.contains_key(&file.path) {
-                self.files.insert(file.path.clone(), self.partials.starts_in(file).await?);
+    /// Keeps those that are in the rollup's table as they were merged: not one that was left to the correction, or corrected.
+    async fn remember(&mut self, closed: Vec<WindowRows>) -> Result<(), LakeError> {
+        if closed.is_empty() {
+            return Ok(());
+        }
+        let starts: BTreeSet<i64> = closed.iter().map(|window| window.start_us).collect();
+        let ranges: Vec<Range<i64>> = starts.iter().map(|start| *start..start + 1).collect();
+        let latest = self.table.latest(&ranges, &starts).await?;
+        for window in closed {
+            let is_whole = latest.get(&window.start_us).is_some_and(|latest| latest.revision == 1);
+            self.closed.insert(window.start_us, Some(window).filter(|_| is_whole));
+        }
+        // The newest that are not too many.
+        let (mut windows, mut rows) = (0, 0);
+        for held in self.closed.values_mut().rev() {
+            if let Some(window) = held {
+                (windows, rows) = (windows + 1, rows + window.rows.num_rows());
+                if windows > RECENT_WINDOWS || windows > 1 && rows > RECENT_ROWS_MAX {
+                    *held = None;
+                }
             }
         }
         Ok(())
     }
-
-    fn remember(&mut self, closed: Vec<WindowRows>) {
-        let with_rows = closed.into_iter().filter(|window| window.rows.num_rows() > 0);
-        self.closed.extend(with_rows.map(|window| (window.start_us, window)));
-        let rows = |closed: &BTreeMap<i64, WindowRows>| -> usize {
-            closed.values().map(|window| window.rows.num_rows()).sum()
-        };
-        while self.closed.len() > RECENT_WINDOWS || self.closed.len() > 1 && rows(&self.closed) > RECENT_ROWS_MAX {
-            self.closed.pop_first();
-        }
-    }
 }
 
-/// What another version has written is left out: its windows are computed from the events when they are closed.
-fn add(plan: &Plan, fold: &mut Fold, piece: Piece) -> Result<(), Error> {
+/// False: another version has written it, and it is left out. Its window is computed from the events when it is closed.
+fn add(plan: &Plan, fold: &mut Fold, piece: Piece) -> Result<bool, Error> {
     let Piece { start_us, grouped_as_other, groups, .. } = piece;
+    let Ok(decoded) = encoding::decode(plan, &groups) else { return Ok(false) };
     let end_us = plan.windows.end(start_us);
-    for groups in encoding::decode(plan, &groups).unwrap_or_default() {
+    for groups in decoded {
         fold.merge(&Partial { start_us, end_us, events: 0, grouped_as_other, groups })?;
     }
-    Ok(())
+    // As where one processor has all of it.
+    while fold.bytes() > OPEN_BYTES_MAX && fold.shrink()? {}
+    Ok(true)
 }

@@ -14,6 +14,8 @@ impl Processor {
     pub(super) async fn tick(&mut self) -> Result<(), Error> {
         self.show()?;
         if self.partitions.is_empty() {
+            let now_us = self.clock.now();
+            self.rollups.iter().for_each(|rollup| telemetry::open(&rollup.name, rollup.kept.fold(), now_us));
             return Ok(());
         }
         // One moment for all, from before the ends were asked for: what was in the log by then was read where it is idle.
@@ -24,8 +26,8 @@ impl Processor {
             self.trouble(reason);
             return Ok(());
         }
-        if self.marked_at.elapsed() >= self.timing.mark {
-            self.mark_late().await?;
+        if self.marked_at.elapsed() >= self.timing.mark && !self.mark_late().await? {
+            return Ok(());
         }
         if !self.look_at_others(now).await? {
             return Ok(());
@@ -72,8 +74,8 @@ impl Processor {
         Ok(())
     }
 
-    /// How far those are that share the partitions: asked for where nothing is left to read here, since who reads goes by what
-    /// it reads. False: what is here was committed by another.
+    /// How far partitions are, of all that share them: asked for where nothing is left to read here, since who reads goes by
+    /// what it reads. False: what is here was committed by another.
     async fn look_at_others(&mut self, now: Moment) -> Result<bool, Error> {
         if !self.log.is_shared() || self.looked_at.elapsed() < self.timing.look {
             return Ok(true);
@@ -86,14 +88,20 @@ impl Processor {
                 continue;
             }
             let before = partials.standing().clone();
-            partials.reload(partitions).await?;
-            let is_ours = |partition: u32| kept.committed(partition).is_some();
+            match partials.reload(partitions).await {
+                // Nothing hangs on it: it is looked again soon.
+                Err(LakeError::Unavailable(reason)) => {
+                    self.trouble(format!("the lake does not answer: {reason}"));
+                    return Ok(true);
+                }
+                loaded => loaded.map(|_| ())?,
+            }
             let moved = |partition: &u32| before.get(partition) != partials.standing().get(partition);
             if self.partitions.keys().any(moved) {
                 self.superseded(index);
                 return Ok(false);
             }
-            kept.follow(partials.furthest_us(|partition| !is_ours(partition)), now);
+            kept.follow(partials.furthest_us(), now);
         }
         Ok(true)
     }
@@ -112,7 +120,7 @@ impl Processor {
         let closed_at = self.clock.now();
         let rollup = &mut self.rollups[index];
         let watermark_us = rollup.kept.advance(now);
-        telemetry::open(&rollup.name, rollup.kept.fold(), watermark_us);
+        telemetry::open(&rollup.name, rollup.kept.fold(), rollup.held_up_to(watermark_us, now));
         if !rollup.is_due(watermark_us, self.timing.commit) {
             return Ok(Outcome::Committed { version: 0 });
         }
@@ -121,8 +129,8 @@ impl Processor {
             return Ok(Outcome::Committed { version: 0 });
         }
         // P moves past them with the commit.
-        if !self.rollups[index].kept.late().is_empty() {
-            self.mark_late().await?;
+        if !self.rollups[index].kept.late().is_empty() && !self.mark_late().await? {
+            return Ok(Outcome::Committed { version: 0 });
         }
         // From here on what is held is not whole, until the tables have the rest or it is read again.
         self.closing = true;
@@ -156,8 +164,9 @@ impl Processor {
         Ok(outcome)
     }
 
-    /// Marks the windows that late events came for, of all rollups, in one commit.
-    async fn mark_late(&mut self) -> Result<(), Error> {
+    /// Marks the windows that late events came for, of all rollups, in one commit. False: it can't be done now, and nothing is
+    /// lost by trying again later.
+    async fn mark_late(&mut self) -> Result<bool, Error> {
         let marked_at = self.clock.now();
         let of_rollup = |rollup: &Rollup| {
             let (name, windows) = (rollup.name.clone(), rollup.plan.windows);
@@ -177,11 +186,19 @@ impl Processor {
         };
         let marks: Marks = self.rollups.iter().flat_map(of_rollup).collect();
         self.marked_at = Instant::now();
-        if !marks.is_empty() {
-            self.late_windows.mark(&marks).await?;
-            self.rollups.iter_mut().for_each(|rollup| rollup.kept.marked());
+        if marks.is_empty() {
+            return Ok(true);
         }
-        Ok(())
+        match self.late_windows.mark(&marks).await {
+            Err(Error::Lake(LakeError::Unavailable(reason))) => {
+                self.trouble(format!("late events can't be marked now: {reason}"));
+                return Ok(false);
+            }
+            marked => marked?,
+        }
+        self.recovered();
+        self.rollups.iter_mut().for_each(|rollup| rollup.kept.marked());
+        Ok(true)
     }
 
     /// What no rollup will read again need not be kept for this reader.

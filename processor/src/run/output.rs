@@ -34,7 +34,7 @@ impl Output {
     pub(super) async fn reload(&mut self, partitions: u32) -> Result<Standing, LakeError> {
         match self {
             Output::Rows(table) => Ok(table.reload(partitions).await?.clone()),
-            Output::Partials(partials) => partials.reload(partitions).await,
+            Output::Partials(partials) => Ok(partials.reload(partitions).await?.clone()),
         }
     }
 

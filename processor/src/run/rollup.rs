@@ -4,6 +4,7 @@ use crate::fold::{Bounds, WindowRows};
 use crate::kept::{Kept, Standing};
 use crate::rollup::{Definition, Plan};
 use crate::telemetry;
+use crate::watermark::Moment;
 use event::clock::Micros;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -46,6 +47,14 @@ impl Rollup {
         }
     }
 
+    /// Up to when nothing is held up here, µs: beyond the watermark where all was read and no window is open.
+    pub(super) fn held_up_to(&self, watermark_us: i64, now: Moment) -> i64 {
+        match self.kept.is_idle(now) && self.kept.fold().windows() == 0 {
+            true => watermark_us.max(now.wall_us.saturating_sub(self.allowed_lateness.as_micros() as i64)),
+            false => watermark_us,
+        }
+    }
+
     /// Whether there is something to commit with this watermark (µs); positions alone are every so often.
     pub(super) fn is_due(&self, watermark_us: i64, every: Duration) -> bool {
         let has_moved = self.kept.has_moved();
@@ -56,8 +65,9 @@ impl Rollup {
             Output::Rows(_) => false,
             // Others may have events of a window that has none here, and wait. Where nobody has any, nobody goes on.
             Output::Partials(partials) => {
-                let others_us = partials.furthest_us(|partition| self.kept.committed(partition).is_none());
-                self.kept.passes_an_end(watermark_us) && (has_moved || self.kept.passes_an_end(others_us))
+                // Partitions that are here may be elsewhere, too: others have brought them there.
+                let furthest_us = partials.furthest_us();
+                self.kept.passes_an_end(watermark_us) && (has_moved || self.kept.passes_an_end(furthest_us))
             }
         }
     }

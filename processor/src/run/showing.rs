@@ -50,8 +50,14 @@ impl Rollup {
         };
         let partials = self.kept.look_at_partials()?;
         // Partitions that were just assigned are missing until their open windows were read again.
-        let part = Part::new(self.kept.read_again(), &partials, self.unshown);
-        place.show(part.map_err(|error| Error::Computing(error.into()))?);
+        let Output::Partials(table) = &self.output else { return Ok(false) };
+        match Part::new(table.id(), self.kept.read_again(), &partials, self.unshown) {
+            Ok(part) => place.show(part),
+            Err(error) => {
+                tracing::warn!(rollup = self.name, %error, "its part is not shown");
+                return Ok(false);
+            }
+        }
         Ok(true)
     }
 

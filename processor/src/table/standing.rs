@@ -13,9 +13,6 @@ const WATERMARK: &str = "watermark";
 /// W of a partition when it was counted first.
 const BEGAN: &str = "began";
 
-/// There when windows were merged from partials: P is all that the rollup's own table says of partitions then.
-const MERGED: &str = "merged";
-
 fn values(position: &Position) -> [i64; 4] {
     [position.next as i64, position.safe as i64, position.dedup as i64, position.fingerprint]
 }
@@ -35,10 +32,6 @@ pub(crate) fn watermark(base: &str, partition: u32) -> String {
 
 pub(crate) fn began(base: &str, partition: u32) -> String {
     name(base, partition, BEGAN)
-}
-
-pub(super) fn merged(base: &str) -> String {
-    format!("{base}/{MERGED}")
 }
 
 fn name(base: &str, partition: u32, what: &str) -> String {

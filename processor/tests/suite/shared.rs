@@ -152,20 +152,53 @@ async fn an_event_that_is_late_before_others_are_done_with_its_window_is_in_the_
 }
 
 #[tokio::test]
-async fn who_had_all_partitions_shares_them_and_counts_on() {
+async fn who_gets_all_partitions_while_nothing_comes_closes_what_others_left() {
     let harness = Harness::new(2, vec![rollup("devices", BY_DEVICE)]);
-    let alone = harness.start();
-    harness.at(15);
-    harness.produce(0, &[event(1, 1, "tv"), event(2, 12, "tv")]).await;
-    harness.produce(1, &[event(3, 1, "web"), event(4, 13, "web")]).await;
-    becomes(&harness, "devices", &BTreeMap::from([(0, groups(&[("tv", 1), ("web", 1)]))])).await;
-    alone.kill().await;
+    let group = Group::new(harness.log.clone(), 1);
+    group.assign(0, &[0]);
+    let running = harness.start_over(group.member(0));
+    harness.at(11);
+    harness.produce(0, &[event(1, 1, "tv"), event(2, 10, "tv")]).await;
+    eventually("its part is there", async || harness.partial_rows("devices").await > 0).await;
+    // Whoever had the other one is gone before it had followed; there is nothing in it.
+    group.assign(0, &[0, 1]);
+    becomes(&harness, "devices", &BTreeMap::from([(0, groups(&[("tv", 1)]))])).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_rollup_that_begins_amid_the_log_has_the_windows_that_all_partitions_have_whole() {
+    let harness = Harness::new(2, vec![rollup("devices", BY_DEVICE)]);
+    harness.at(5);
+    harness.produce(0, &[event(1, 1, "tv")]).await;
+    harness.produce(0, &[event(2, 2, "tv")]).await;
+    harness.log.faults().drop_below(0, 1);
+    harness.produce(1, &[event(3, 3, "web"), event(4, 12, "web")]).await;
+    // One begins at the end, with the windows after now; the other at the beginning.
     let (_group, running) = one_each(&harness, 2).await;
+    harness.at(15);
+    harness.produce(0, &[event(5, 12, "tv")]).await;
     harness.at(21);
-    harness.produce(0, &[event(5, 21, "tv")]).await;
-    harness.produce(1, &[event(6, 21, "tv")]).await;
+    harness.produce(0, &[event(6, 21, "tv")]).await;
+    harness.produce(1, &[event(7, 21, "web")]).await;
     becomes(&harness, "devices", &BTreeMap::from([(10, groups(&[("tv", 1), ("web", 1)]))])).await;
-    assert_eq!(revisions(&harness, "devices").await.len(), 2);
+    assert_eq!(newest(&harness, "devices").await.get(&0), None, "nobody has all of it");
+    stop(running).await;
+}
+
+#[tokio::test]
+async fn what_was_merged_is_taken_out() {
+    let harness = Harness::new(1, vec![rollup("devices", BY_DEVICE)]);
+    let (_group, running) = one_each(&harness, 1).await;
+    for window in 0..40_i64 {
+        harness.at(window * 10 + 11);
+        harness.produce(0, &[event(window as u128 + 1, window * 10 + 11, "tv")]).await;
+        eventually("it is closed", async || harness.closed_to("devices").await >= Some(NOON + window * 10 * SECOND))
+            .await;
+    }
+    let few = async || harness.partials("devices").await.unwrap().files().await.unwrap().len() < 30;
+    eventually("few files are left", few).await;
+    assert!(newest(&harness, "devices").await.len() > 35);
     stop(running).await;
 }
 

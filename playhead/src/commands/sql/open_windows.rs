@@ -1,6 +1,7 @@
 //! Open windows, from the node that holds them in its memory.
 use crate::admin_client::AdminClient;
 use crate::config::Config;
+use crate::node::admin::MISSING;
 use crate::storage::LogPlace;
 use arrow_array::RecordBatch;
 use arrow_ipc::reader::StreamReader;
@@ -34,9 +35,14 @@ impl OpenWindows for Node {
     async fn rows(&self, rollup: &str) -> Result<Vec<RecordBatch>, String> {
         let held = "open windows are in the memory of the process that keeps them (playhead up, or process)";
         let Some(node) = &self.0 else { return Err(format!("{held}, and no such node runs here")) };
-        let answered = node.get(&format!("/v1/rollups/{rollup}"), ANSWER_BYTES_MAX, PATIENCE).await;
-        let (status, body) = answered
+        let answered = node.exchange(&format!("/v1/rollups/{rollup}"), ANSWER_BYTES_MAX, PATIENCE).await;
+        let (status, headers, body) = answered
             .map_err(|reason| format!("{held}, and its admin address {} does not answer: {reason}", node.address))?;
+        let missing = headers.get(MISSING).and_then(|missing| missing.to_str().ok()).unwrap_or_default();
+        if !missing.is_empty() {
+            let words = "open windows are without these partitions: nobody answers for them (live.peers), or they are read again";
+            tracing::warn!(rollup, missing, words);
+        }
         match status {
             StatusCode::NO_CONTENT => Ok(Vec::new()),
             StatusCode::OK => {

@@ -23,6 +23,9 @@ use tokio::task::spawn_blocking;
 /// Answers at the same time; more wait. Each holds every row of a rollup's open windows.
 const ANSWERS_MAX: usize = 1;
 
+/// Header: partitions that are not in the windows.
+pub const MISSING: &str = "playhead-missing-partitions";
+
 /// Bytes of an answer that go at once.
 const PART_BYTES: usize = 256 << 10;
 
@@ -44,11 +47,14 @@ async fn open_windows(
     let Some(shown) = live::next(&mut watcher).await else {
         return (StatusCode::SERVICE_UNAVAILABLE, "the processor does not answer: see /readyz\n").into_response();
     };
+    let missing: Vec<String> = shown.missing.iter().map(u32::to_string).collect();
+    let missing = (MISSING, missing.join(","));
     match spawn_blocking(move || as_stream(&shown)).await {
-        Ok(Ok(None)) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Ok(None)) => (StatusCode::NO_CONTENT, [missing]).into_response(),
         Ok(Ok(Some(bytes))) => {
             let body = Body::from_stream(in_parts(bytes.into(), turn));
-            ([(header::CONTENT_TYPE, "application/vnd.apache.arrow.stream")], body).into_response()
+            let content_type = (header::CONTENT_TYPE.as_str(), "application/vnd.apache.arrow.stream".to_owned());
+            ([content_type, missing], body).into_response()
         }
         Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
