@@ -4,7 +4,7 @@ use super::cluster::{Cluster, RECOVERY_MAX, SESSION_TIMEOUT_MS, Setup};
 use super::node::{self, answer, pause};
 use super::process::Process;
 use super::roles::eventually;
-use super::rollups::{of_events, of_rollup, waiting};
+use super::rollups::{TYPES, of_events, of_rollup, waiting};
 use super::rounds::{random, rounds};
 use rand::Rng;
 use serde_json::{Value, json};
@@ -18,14 +18,6 @@ const PROCESSORS: usize = 3;
 
 /// A processor that stands still for this long is no longer in its group.
 const FORGOTTEN: Duration = Duration::from_millis(SESSION_TIMEOUT_MS + 1_000);
-
-const TYPES: &str = r#"
-[[rollup]]
-name = "types"
-window = "2s"
-allowed_lateness = "1s"
-sql = "select event_type, count(*) as n from events group by event_type"
-"#;
 
 fn cluster() -> Cluster {
     Cluster::new(&Setup { more: TYPES, ..Setup::on(Broker::shared().bootstrap()) })

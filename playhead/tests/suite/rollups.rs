@@ -22,9 +22,8 @@ const LATE: u32 = 20;
 /// A load ends this long after it is told to.
 const LOAD_END_MAX: Duration = Duration::from_secs(120);
 
-const SETTINGS: &str = r#"
-rollup_defaults = true
-
+/// Windows of [`WINDOW_US`].
+pub const TYPES: &str = r#"
 [[rollup]]
 name = "types"
 window = "2s"
@@ -93,7 +92,7 @@ fn killed_at_random_moments_while_events_come_late_the_newest_revisions_are_what
     let (data, acked) = (temp.path().join("data"), temp.path().join("acked.txt"));
     let ports = [scratch::port(), scratch::port()];
     let [listen, admin] = ports.each_ref().map(scratch::Port::address);
-    let mut node = node::start(with_settings(&data, SETTINGS), &listen, &admin);
+    let mut node = node::start(with_settings(&data, TYPES), &listen, &admin);
     let mut load = playhead(&data);
     // An audience whose batches are doubled and bad now and then.
     load.args(["load", "--json", "--viewers", "2000", "--speed", "20", "--batch", "20", "--seconds", "86400"]);
@@ -109,7 +108,7 @@ fn killed_at_random_moments_while_events_come_late_the_newest_revisions_are_what
         }
         pause(Duration::from_millis(random.random_range(0..1_500)));
         node.kill();
-        node = node::start(with_settings(&data, SETTINGS), &listen, &admin);
+        node = node::start(with_settings(&data, TYPES), &listen, &admin);
     }
     pause(Duration::from_secs(2));
     node::signal(load.id(), "INT");

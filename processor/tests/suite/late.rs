@@ -225,6 +225,29 @@ pub async fn check(harness: &Harness, written: &Written, seed: u64) -> bool {
     starts.iter().all(|start| newest.get(start).is_some_and(|newest| newest.groups == count(*start, &|_| u64::MAX)))
 }
 
+/// A last event of each partition closes every window; in the end all is counted, and nothing waits.
+pub async fn ends_right(harness: &Harness, mut written: Written, seed: u64) {
+    harness.at(1_000);
+    for (partition, written) in written.iter_mut().enumerate() {
+        harness.produce(partition as u32, &[event(u128::MAX - partition as u128, 1_000, "end")]).await;
+        written.push(vec![(1_000, "end")]);
+    }
+    // Windows that were corrected often wait longer: the clock passes.
+    let mut now = 1_000;
+    eventually("every event is counted", async || {
+        now += 30;
+        harness.at(now);
+        check(harness, &written, seed).await
+    })
+    .await;
+    eventually("nothing is marked any more", async || {
+        now += 30;
+        harness.at(now);
+        harness.marks().await == 0
+    })
+    .await;
+}
+
 async fn killed_while_events_come_late(seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut harness = Harness::new(2, vec![rollup("devices", BY_DEVICE)]);
@@ -266,25 +289,7 @@ async fn killed_while_events_come_late(seed: u64) {
         check(&harness, &written, seed).await;
     }
     let (running, sink) = (harness.start(), harness.start_sink(5));
-    for partition in 0..2 {
-        harness.at(1_000);
-        harness.produce(partition, &[event(u128::MAX - u128::from(partition), 1_000, "end")]).await;
-        written[partition as usize].push(vec![(1_000, "end")]);
-    }
-    // Windows that were corrected often wait longer: the clock passes.
-    let mut now = 1_000;
-    eventually("every event is counted", async || {
-        now += 30;
-        harness.at(now);
-        check(&harness, &written, seed).await
-    })
-    .await;
-    eventually("nothing is marked any more", async || {
-        now += 30;
-        harness.at(now);
-        harness.marks().await == 0
-    })
-    .await;
+    ends_right(&harness, written, seed).await;
     running.stop().await;
     sink.stop().await;
 }

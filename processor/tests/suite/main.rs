@@ -12,3 +12,5 @@ mod late;
 mod live;
 mod refusals;
 mod shared;
+mod shared_faults;
+mod shared_live;
