@@ -295,6 +295,27 @@ mod tests {
     }
 
     #[test]
+    fn processors_that_could_not_be_asked_are_refused() {
+        for (live, words) in [
+            ("peers = [\"http://processor:8082\"]\ntoken = \"t\"", "HOST:PORT"),
+            ("peers = [\"processor\"]\ntoken = \"t\"", "HOST:PORT"),
+            ("peers = [\"processor:8082\"]", "live.token is empty"),
+            ("token = \"two words\"", "live.token has spaces"),
+        ] {
+            let text = failure(&format!("[live]\n{live}\n"));
+            assert!(text.contains(words), "{text}");
+        }
+        Jail::expect_with(|jail| {
+            jail.create_file(
+                "playhead.toml",
+                "[live]\npeers = [\"127.0.0.1:8082\", \"localhost:8083\", \"[::1]:8084\"]\n",
+            )?;
+            assert_eq!(load(None).unwrap().live.peers.len(), 3);
+            Ok(())
+        });
+    }
+
+    #[test]
     fn a_value_of_the_wrong_type_names_its_field_and_file() {
         let text = failure("[sink]\nflush_rows = \"many\"\n");
         assert!(text.contains("sink.flush_rows") && text.contains("playhead.toml"), "{text}");
