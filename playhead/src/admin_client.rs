@@ -37,6 +37,17 @@ impl AdminClient {
     }
 }
 
+/// An error with what it came from: `client error (Connect)` alone says nothing.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words += &format!(": {error}");
+        cause = error.source();
+    }
+    words
+}
+
 /// The answer to a request, of so many bytes at most, within this time. `Err`: there is none, in words.
 pub async fn exchange(
     client: &Client<HttpConnector, Empty<Bytes>>,
@@ -45,7 +56,7 @@ pub async fn exchange(
     patience: Duration,
 ) -> Result<(StatusCode, HeaderMap, Bytes), String> {
     let exchange = async {
-        let response = client.request(request).await.map_err(|error| error.to_string())?;
+        let response = client.request(request).await.map_err(|error| causes(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = Limited::new(response.into_body(), bytes_max).collect().await;
         Ok((status, headers, body.map_err(|error| error.to_string())?.to_bytes()))

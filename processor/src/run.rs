@@ -39,7 +39,7 @@ pub(crate) use opening::plans;
 use rollup::Rollup;
 use standby::Standby;
 
-/// The name under which retention waits for this reader.
+/// The name under which retention waits for this reader, and that its consumer group ends with in Kafka.
 pub(crate) const READER: &str = "processor";
 
 /// A partition that is read.

@@ -98,7 +98,9 @@ fn announce(context: &Context, storage: &Storage, node: &Node, roles: Roles) {
         ));
     }
     if roles.write_lake() {
-        if let Some(group) = storage.log.group().filter(|_| roles.sink) {
+        let groups =
+            [storage.log.group().filter(|_| roles.sink), storage.log.processors_group().filter(|_| roles.process)];
+        for group in groups.into_iter().flatten() {
             terminal::say(format_args!("  group    {group}"));
         }
         terminal::say(format_args!("  lake     {}", storage.lake.name()));

@@ -73,6 +73,8 @@ struct LogStatus {
     brokers: Vec<String>,
     /// The consumer group that sinks of this lake join.
     group: Option<String>,
+    /// That of processors.
+    processors_group: Option<String>,
 }
 
 /// One partition: the log's bounds, and the next offset that the lake wants (null: it can't be read). `lake_ahead`: the log
@@ -143,6 +145,7 @@ pub async fn run(context: Context) -> Result<Outcome, Error> {
             topic: source.topic().to_owned(),
             brokers: context.config.kafka.brokers.clone(),
             group: storage.log.group(),
+            processors_group: storage.log.processors_group(),
         },
         lake: storage.lake.name(),
         lake_error,
@@ -206,12 +209,14 @@ fn print(status: &Status) {
         }
         _ if status.running == Some(false) => terminal::say("node       not running"),
         _ => {
-            let LogStatus { cluster, topic, brokers, group } = &status.log;
+            let LogStatus { cluster, topic, brokers, group, processors_group } = &status.log;
             terminal::say(format_args!(
                 "log        Kafka at {}, topic {topic} of cluster {cluster}",
                 brokers.join(",")
             ));
-            terminal::say(format_args!("group      {}", group.as_deref().unwrap_or_default()));
+            for group in [group, processors_group].into_iter().flatten() {
+                terminal::say(format_args!("group      {group}"));
+            }
             terminal::say(format_args!("lake       {}", status.lake));
         }
     }

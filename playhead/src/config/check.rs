@@ -42,9 +42,11 @@ pub fn check(config: &Config) -> Result<(), String> {
     for peer in config.live.peers.iter().filter(|peer| !is_host_and_port(peer)) {
         wrong.push(format!("live.peers: {peer:?} is not HOST:PORT, as processors-0.example:8082 is"));
     }
-    if config.live.token.is_empty() && !config.live.peers.iter().all(|peer| is_here(peer)) {
-        wrong
-            .push("live.peers names other machines, and live.token is empty: they answer who has the token".to_owned());
+    let is_elsewhere = |peer: &String| is_host_and_port(peer) && !is_here(peer);
+    if config.live.token.is_empty() && config.live.peers.iter().any(is_elsewhere) {
+        let words =
+            "live.peers names other machines, and live.token is empty: they answer only those who have the token";
+        wrong.push(words.to_owned());
     }
     let dedup_rows = config.dedup.rows as u128 * u128::from(config.kafka.partitions);
     if dedup_rows > DEDUP_ROWS_MAX {

@@ -119,7 +119,7 @@ impl Node {
         };
         let (stop_ingest, stop_readers) = (CancellationToken::new(), CancellationToken::new());
         let sink = roles.sink.then(|| tasks::sink(config, storage, &log, &readiness, &stop_readers));
-        let peers = Arc::new(live::Peers::new(&config.live.peers, &config.live.token));
+        let peers = Arc::new(live::Peers::new(&config.live.peers, &config.live.token, shown_at));
         let process =
             roles.process.then(|| tasks::process(config, storage, &log, (&live, peers), &readiness, &stop_readers));
         screen.map(|address| screen::serve(config, &live, address, &stop_ingest)).transpose()?;

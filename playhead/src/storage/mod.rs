@@ -116,9 +116,18 @@ impl LogPlace {
 
     /// The consumer group that sinks join.
     pub fn group(&self) -> Option<String> {
+        self.group_of(SINK_READER)
+    }
+
+    /// The consumer group that processors join.
+    pub fn processors_group(&self) -> Option<String> {
+        self.group_of(PROCESSOR_READER)
+    }
+
+    fn group_of(&self, reader: &str) -> Option<String> {
         match self {
             LogPlace::Embedded { .. } => None,
-            LogPlace::Kafka(options) => Some(format!("{}-{SINK_READER}", options.group_id)),
+            LogPlace::Kafka(options) => Some(format!("{}-{reader}", options.group_id)),
         }
     }
 

@@ -2,6 +2,7 @@
 use super::encoding::{self, Undecodable};
 use super::table::{Partials, Piece};
 use crate::fold::{Bounds, Fold, Partial, WindowRows};
+use crate::kept::Standing;
 use crate::late::{LateWindows, Mark, Marks};
 use crate::limits::{CLOSED_AT_ONCE, CORRECTED_BYTES_MAX, OPEN_BYTES_MAX};
 use crate::positions::Positions;
@@ -15,6 +16,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::time::Instant;
+
+/// Between two looks of who does not close.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// So long may nobody count a partition before it is said: processors are started one after the other.
+const UNCOUNTED_MAX: Duration = Duration::from_secs(60);
 
 /// A rollup whose windows are merged.
 pub(crate) struct Merged {
@@ -27,6 +35,8 @@ pub(crate) struct Merged {
     at_once: usize,
     /// W is this at least, µs.
     reached_us: i64,
+    /// Since when some partition was not counted by anybody; and whether that was told.
+    uncounted: Option<(Instant, bool)>,
 }
 
 /// Merges windows of which every partition has its part.
@@ -38,6 +48,8 @@ pub(crate) struct Closer {
     pub(crate) clock: Arc<dyn Clock>,
     /// Whether this processor is the one that closes.
     pub(crate) leads: Arc<AtomicBool>,
+    /// When one that does not looked last.
+    pub(crate) looked_at: Instant,
     /// Between two passes.
     pub(crate) pause: Duration,
 }
@@ -51,7 +63,7 @@ impl Closer {
         loop {
             let more = match self.leads.load(Ordering::Relaxed) {
                 true => self.pass().await,
-                false => Ok(false),
+                false => self.look().await.map(|()| false),
             };
             match more {
                 Ok(true) => continue,
@@ -63,6 +75,19 @@ impl Closer {
             }
             tokio::time::sleep(self.pause).await;
         }
+    }
+
+    /// Whoever does not close looks now and then whether all can be closed: who closes may not know a rollup.
+    async fn look(&mut self) -> Result<(), Error> {
+        if self.looked_at.elapsed() < LOOK_EVERY {
+            return Ok(());
+        }
+        self.looked_at = Instant::now();
+        for rollup in &mut self.rollups {
+            let standing = rollup.partials.reload(self.partitions).await?.clone();
+            rollup.tell_uncounted(&standing, self.partitions);
+        }
+        Ok(())
     }
 
     /// Closes what can be now; true when more waits.
@@ -106,7 +131,16 @@ impl Merged {
         table: RollupTable,
         partials: Partials,
     ) -> Self {
-        Merged { name, plan, allowed_lateness, table, partials, at_once: CLOSED_AT_ONCE, reached_us: i64::MIN }
+        Merged {
+            name,
+            plan,
+            allowed_lateness,
+            table,
+            partials,
+            at_once: CLOSED_AT_ONCE,
+            reached_us: i64::MIN,
+            uncounted: None,
+        }
     }
 
     async fn close(
@@ -144,9 +178,25 @@ impl Merged {
         Ok(due.more)
     }
 
+    /// Says, once, that no window will be closed as long as nobody counts some partitions.
+    fn tell_uncounted(&mut self, standing: &Standing, partitions: u32) {
+        let missing: Vec<u32> = (0..partitions).filter(|partition| !standing.contains_key(partition)).collect();
+        if missing.is_empty() {
+            self.uncounted = None;
+            return;
+        }
+        let (since, is_told) = self.uncounted.get_or_insert((Instant::now(), false));
+        if since.elapsed() >= UNCOUNTED_MAX && !std::mem::replace(is_told, true) {
+            let rollup = &self.name;
+            tracing::warn!(rollup, partitions = ?missing, "no window is closed: nobody counts these partitions for it. Do all \
+                processors keep this rollup?");
+        }
+    }
+
     /// `None`: nothing is.
     async fn due(&mut self, partitions: u32) -> Result<Option<Due>, LakeError> {
         let standing = self.partials.reload(partitions).await?.clone();
+        self.tell_uncounted(&standing, partitions);
         let closed_to_us = standing.values().map(|position| position.closed_to_us).min();
         let Some(closed_to_us) = closed_to_us.filter(|_| standing.len() == partitions as usize) else {
             return Ok(None);

@@ -95,11 +95,18 @@ impl Partials {
         };
         let table = Table::open_or_create(at, &spec).await?;
         if table.property(ROLLUP) != Some(rollup.id()) {
-            return Err(incompatible("the rollup's table was made anew. Move this one away, too, and it counts anew"));
+            return Err(Partials::without_rollup(&definition.name));
         }
         check_made_with(&table, &name, &own)?;
         let base = standing::base(&format!("{}/{}", log.cluster(), log.topic()), &definition.name);
         Ok(Partials { table, name, base, standing: Standing::new(), starts: BTreeMap::new() })
+    }
+
+    /// What it adds to is gone, or was made anew.
+    pub(crate) fn without_rollup(rollup: &str) -> Error {
+        let reason = "the rollup's table is gone, or was made anew. Put it back; or move this one away, too, and it counts \
+                      anew";
+        Error::Incompatible { table: format!("partials/{rollup}"), reason: reason.to_owned() }
     }
 
     /// The newest snapshot's word, of every partition that somebody has begun.

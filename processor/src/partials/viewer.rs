@@ -24,13 +24,16 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Between two looks whether somebody looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The processor's own part is waited for so long: it makes one each second, unless it waits for log or lake itself.
 const OWN_MAX: Duration = Duration::from_secs(3);
+
+/// So long may a partition be missing before it is said: twice what the group takes to notice that a processor is gone.
+const MISSING_MAX: Duration = Duration::from_secs(30);
 
 /// What is shown.
 pub(crate) struct Viewer {
@@ -52,6 +55,8 @@ pub(crate) struct Viewed {
     partials: Partials,
     /// Windows that were closed lately, by start, µs; `None`: it is not shown.
     closed: BTreeMap<i64, Option<WindowRows>>,
+    /// Since when some partition was missing; and whether that was told.
+    missing: Option<(Instant, bool)>,
     /// What was shown last.
     last: Option<(Vec<Part>, Option<i64>)>,
 }
@@ -113,7 +118,8 @@ impl Viewer {
         let received = parts.iter().filter_map(Part::received).min();
         let closed = rollup.closed.values().flatten().map(|rows| Window { rows: rows.clone(), is_open: false });
         let windows = closed.chain(open.into_iter().map(|rows| Window { rows, is_open: true })).collect();
-        let missing = (0..self.partitions).filter(|partition| !covered.contains(partition)).collect();
+        let missing: Vec<u32> = (0..self.partitions).filter(|partition| !covered.contains(partition)).collect();
+        rollup.tell_missing(&missing);
         whole.show(Shown { at, watermark_us, windows, missing });
         rollup.last = Some(now);
         telemetry::shown(received.map(|received| at - received));
@@ -160,7 +166,21 @@ fn distinct(own: Part, mut theirs: Vec<Part>) -> Vec<Part> {
 impl Viewed {
     /// Of a rollup of which nothing was shown yet.
     pub(crate) fn new(name: String, plan: Arc<Plan>, table: RollupTable, partials: Partials) -> Viewed {
-        Viewed { name, plan, table, partials, closed: BTreeMap::new(), last: None }
+        Viewed { name, plan, table, partials, closed: BTreeMap::new(), missing: None, last: None }
+    }
+
+    /// Says, once, that a partition is missing for longer than it takes somebody to get it.
+    fn tell_missing(&mut self, missing: &[u32]) {
+        if missing.is_empty() {
+            self.missing = None;
+            return;
+        }
+        let (since, is_told) = self.missing.get_or_insert((Instant::now(), false));
+        if since.elapsed() >= MISSING_MAX && !std::mem::replace(is_told, true) {
+            let rollup = &self.name;
+            tracing::warn!(rollup, partitions = ?missing, "open windows are shown without these partitions: nobody in live.peers \
+                has them. Does it name all processors?");
+        }
     }
 
     /// The windows that are open, first to last, and which partitions are in them; those that were closed lately are in `closed`

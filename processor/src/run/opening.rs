@@ -81,6 +81,7 @@ impl Processor {
                     groups,
                     clock: clock.clone(),
                     leads: leads.clone(),
+                    looked_at: Instant::now(),
                     pause: timing.look,
                 };
                 let viewer = Viewer {
@@ -163,6 +164,13 @@ impl Tables<'_> {
     }
 
     async fn partials(&self) -> Result<Partials, LakeError> {
+        let rollup = self.lake.rollups.join(&self.definition.name);
+        if Table::open(&self.lake.partials.join(&self.definition.name)).await?.is_some()
+            && Table::open(&rollup).await?.is_none()
+        {
+            // Before a new one is made there, which would be in the way of the old one.
+            return Err(Partials::without_rollup(&self.definition.name));
+        }
         let (at, mut rollup) = (self.lake.partials.join(&self.definition.name), self.rollup().await?);
         Partials::open(&at, &mut rollup, self.definition, self.plan, self.log, self.dedup_rows).await
     }

@@ -36,8 +36,12 @@ impl OpenWindows for Node {
         let held = "open windows are in the memory of the process that keeps them (playhead up, or process)";
         let Some(node) = &self.0 else { return Err(format!("{held}, and no such node runs here")) };
         let answered = node.exchange(&format!("/v1/rollups/{rollup}"), ANSWER_BYTES_MAX, PATIENCE).await;
-        let (status, headers, body) = answered
-            .map_err(|reason| format!("{held}, and its admin address {} does not answer: {reason}", node.address))?;
+        let (status, headers, body) = answered.map_err(|reason| {
+            let address = &node.address;
+            format!(
+                "{held}; at admin.listen ({address}) nobody answers: {reason}. Set it to that process's admin address"
+            )
+        })?;
         let missing = headers.get(MISSING).and_then(|missing| missing.to_str().ok()).unwrap_or_default();
         if !missing.is_empty() {
             let words = "open windows are without these partitions: nobody answers for them (live.peers), or they are read again";
@@ -49,6 +53,10 @@ impl OpenWindows for Node {
                 let batches = StreamReader::try_new(body.as_ref(), None).and_then(Iterator::collect);
                 batches.map_err(|error| format!("{} sent something else than rows: {error}", node.address))
             }
+            StatusCode::NOT_FOUND if body.is_empty() => Err(format!(
+                "{} keeps no rollups: set admin.listen to the admin address of a process that does",
+                node.address
+            )),
             other => Err(format!("{} answered {other}: {}", node.address, String::from_utf8_lossy(&body).trim())),
         }
     }
