@@ -181,6 +181,18 @@ pub enum Error {
     Broken(String),
 }
 
+impl Error {
+    /// Trouble that passes, in words.
+    pub(crate) fn passing(&self) -> Option<String> {
+        match self {
+            Error::Lake(lake::table::Error::Unavailable(reason)) => Some(format!("the lake does not answer: {reason}")),
+            Error::Log(log::ReadError::Unavailable(reason)) => Some(format!("the log does not answer: {reason}")),
+            Error::TooManyLate => Some(self.to_string()),
+            _ => None,
+        }
+    }
+}
+
 /// Whether each rollup can be kept, asked before anything is opened or listened on.
 pub async fn check(config: &Config) -> Result<(), Error> {
     for (definition, plan) in run::plans(config).await? {

@@ -6,7 +6,7 @@
 //! Nobody looks: nothing is made. Nothing has changed: nothing is made again.
 //!
 //! Where processors share the partitions each makes its [`Part`] instead, whenever it is asked for, and who is looked at merges
-//! those of all (`partials/viewer`).
+//! those of all (`live/viewer`).
 use crate::fold::WindowRows;
 pub use crate::partials::Part;
 use crate::rollup::Definition;
@@ -16,6 +16,10 @@ use event::clock::Micros;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::watch;
+
+mod viewer;
+
+pub(crate) use viewer::{Viewed, Viewer};
 
 /// One window of a rollup.
 #[derive(Debug, Clone)]

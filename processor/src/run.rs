@@ -16,7 +16,6 @@ use event::codec;
 use event::decode::TimeBounds;
 use event::dedup::Window;
 use lake::location::Location;
-use lake::table::Error as LakeError;
 use lake::upkeep::{Options, tend};
 use log::{Entry, Log, Next, ReadError, Reader};
 use std::collections::BTreeMap;
@@ -189,7 +188,7 @@ impl Processor {
                 }
                 // What was under way may be half done: from the tables again.
                 Err(error) => {
-                    let Some(reason) = passing(&error) else { return Err(error) };
+                    let Some(reason) = error.passing() else { return Err(error) };
                     self.trouble(reason);
                     self.resume_due = true;
                     tokio::select! {
@@ -217,7 +216,7 @@ impl Processor {
         }
         let reason = match timeout(END_MAX, self.tick()).await {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => passing(&error).ok_or(error)?,
+            Ok(Err(error)) => error.passing().ok_or(error)?,
             Err(_) => "the lake takes too long".to_owned(),
         };
         tracing::info!(reason, "windows that are complete are closed at the next start");
@@ -376,15 +375,5 @@ impl Processor {
     fn opened_many(&self) -> bool {
         let many = (self.groups.windows_max / TICKS_UP_TO_BOUND).max(1);
         self.rollups.iter().any(|rollup| rollup.kept.fold().windows() >= rollup.open_at_tick + many)
-    }
-}
-
-/// Trouble that passes, in words.
-pub(crate) fn passing(error: &Error) -> Option<String> {
-    match error {
-        Error::Lake(LakeError::Unavailable(reason)) => Some(format!("the lake does not answer: {reason}")),
-        Error::Log(ReadError::Unavailable(reason)) => Some(format!("the log does not answer: {reason}")),
-        Error::TooManyLate => Some(error.to_string()),
-        _ => None,
     }
 }

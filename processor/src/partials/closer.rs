@@ -7,7 +7,6 @@ use crate::late::{LateWindows, Mark, Marks};
 use crate::limits::{CLOSED_AT_ONCE, CORRECTED_BYTES_MAX, OPEN_BYTES_MAX};
 use crate::positions::Positions;
 use crate::rollup::Plan;
-use crate::run::passing;
 use crate::table::RollupTable;
 use crate::{Error, telemetry};
 use event::clock::{Clock, Micros};
@@ -68,7 +67,7 @@ impl Closer {
             match more {
                 Ok(true) => continue,
                 Ok(false) => {}
-                Err(error) => match passing(&error) {
+                Err(error) => match error.passing() {
                     Some(reason) => tracing::warn!(reason, "windows are closed later"),
                     None => return Err(error),
                 },

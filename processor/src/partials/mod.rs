@@ -18,9 +18,8 @@ mod closer;
 mod encoding;
 mod part;
 mod table;
-mod viewer;
 
 pub(crate) use closer::{Closer, Merged};
+pub(crate) use encoding::decode;
 pub use part::Part;
-pub(crate) use table::Partials;
-pub(crate) use viewer::{Viewed, Viewer};
+pub(crate) use table::{Partials, Piece};

@@ -52,7 +52,7 @@ impl Part {
     }
 
     /// `None`: these are not bytes of a part.
-    pub(super) fn of_bytes(bytes: &[u8]) -> Option<Part> {
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Option<Part> {
         // Arrow makes room for as much metadata as the first bytes say, before it sees whether there is as much.
         let first = bytes.strip_prefix(&[0xff; 4])?.first_chunk().map(|length| u32::from_le_bytes(*length))?;
         if first as usize > bytes.len() {
@@ -73,36 +73,36 @@ impl Part {
         Some(Part { table, closed_to, received, rows })
     }
 
-    pub(super) fn is_of(&self, table: &str) -> bool {
+    pub(crate) fn is_of(&self, table: &str) -> bool {
         self.table == table
     }
 
     /// How far its partition is that is furthest, µs: who lost its partitions, and does not know, stays behind.
-    pub(super) fn furthest_us(&self) -> i64 {
+    pub(crate) fn furthest_us(&self) -> i64 {
         self.closed_to.values().copied().max().unwrap_or(i64::MIN)
     }
 
-    pub(super) fn partitions(&self) -> impl Iterator<Item = u32> {
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = u32> {
         self.closed_to.keys().copied()
     }
 
-    pub(super) fn received(&self) -> Option<Micros> {
+    pub(crate) fn received(&self) -> Option<Micros> {
         self.received
     }
 
     /// Whether what this has of a window that ends at `end_us` is in no table: `closed_to_us` says of a partition how far the
     /// tables are. A commit brings all partitions of a processor past a window together.
-    pub(super) fn adds_to(&self, end_us: i64, closed_to_us: impl Fn(u32) -> i64) -> bool {
+    pub(crate) fn adds_to(&self, end_us: i64, closed_to_us: impl Fn(u32) -> i64) -> bool {
         let mut here = self.closed_to.iter().filter(|(_, closed_to_us)| **closed_to_us < end_us);
         here.all(|(partition, _)| closed_to_us(*partition) < end_us)
     }
 
     /// Starts of the windows that it has groups of, µs.
-    pub(super) fn starts(&self) -> impl Iterator<Item = i64> {
+    pub(crate) fn starts(&self) -> impl Iterator<Item = i64> {
         starts_of(&self.rows).into_iter().flat_map(|starts| starts.values().iter().copied())
     }
 
-    pub(super) fn pieces(&self) -> impl Iterator<Item = Piece> {
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece> {
         pieces_of(&self.rows).into_iter().flatten()
     }
 }

@@ -1,6 +1,6 @@
 //! Closing: what is known of the log's ends, windows that are complete, their commit.
 use super::output::Output;
-use super::{Processor, Rollup, passing};
+use super::{Processor, Rollup};
 use crate::late::{Mark, Marks};
 use crate::positions::Positions;
 use crate::watermark::Moment;
@@ -22,7 +22,7 @@ impl Processor {
         let now = self.now();
         if let Err(error) = self.look_at_ends(now).await {
             let error = Error::from(error);
-            let Some(reason) = passing(&error) else { return Err(error) };
+            let Some(reason) = error.passing() else { return Err(error) };
             self.trouble(reason);
             return Ok(());
         }

@@ -1,8 +1,9 @@
 //! Opening: definitions are planned, tables opened or made, the log's reader begun.
 use super::output::Output;
-use super::{Processor, READER, Rollup, passing};
+use super::{Processor, READER, Rollup};
 use crate::late::{Corrected, Corrector, LateWindows};
-use crate::partials::{Closer, Merged, Partials, Viewed, Viewer};
+use crate::live::{Viewed, Viewer};
+use crate::partials::{Closer, Merged, Partials};
 use crate::rollup::{Definition, Plan};
 use crate::table::RollupTable;
 use crate::{Config, Error, Lake, Parts, Timing};
@@ -136,7 +137,7 @@ impl Processor {
                     return Ok(Some((processor, corrector, sharing)));
                 }
                 Err(error) => {
-                    let Some(reason) = passing(&error) else { return Err(error) };
+                    let Some(reason) = error.passing() else { return Err(error) };
                     (report)(Err(format!("processor can't start yet: {reason}")));
                     tokio::select! {
                         () = shutdown.cancelled() => return Ok(None),

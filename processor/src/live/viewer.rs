@@ -6,12 +6,10 @@
 //!                    the other ones' parts, over the network  ─┼─▶ merged ─▶ Live
 //!                    windows that some are past: partials/NAME ┘
 //! ```
-use super::encoding;
-use super::part::Part;
-use super::table::{Partials, Piece};
+use super::{Live, Part, Peers, Place, Shown, Watcher, Window};
 use crate::fold::{Bounds, Fold, Partial, WindowRows};
 use crate::limits::{OPEN_BYTES_MAX, RECENT_ROWS_MAX, RECENT_WINDOWS, SHOWN_WINDOWS_MAX};
-use crate::live::{Live, Peers, Place, Shown, Watcher, Window};
+use crate::partials::{Partials, Piece, decode};
 use crate::rollup::Plan;
 use crate::table::RollupTable;
 use crate::{Error, telemetry};
@@ -248,7 +246,7 @@ impl Viewed {
 /// False: another version has written it, and it is left out. Its window is computed from the events when it is closed.
 fn add(plan: &Plan, fold: &mut Fold, piece: Piece) -> Result<bool, Error> {
     let Piece { start_us, grouped_as_other, groups, .. } = piece;
-    let Ok(decoded) = encoding::decode(plan, &groups) else { return Ok(false) };
+    let Ok(decoded) = decode(plan, &groups) else { return Ok(false) };
     let end_us = plan.windows.end(start_us);
     for groups in decoded {
         fold.merge(&Partial { start_us, end_us, events: 0, grouped_as_other, groups })?;
