@@ -53,6 +53,8 @@ pub(crate) struct Viewed {
     partials: Partials,
     /// Windows that were closed lately, by start, µs; `None`: it is not shown.
     closed: BTreeMap<i64, Option<WindowRows>>,
+    /// Answers of other tables, last time.
+    foreign: usize,
     /// Since when some partition was missing; and whether that was told.
     missing: Option<(Instant, bool)>,
     /// What was shown last.
@@ -100,7 +102,10 @@ impl Viewer {
         let (own, theirs) = tokio::join!(timeout(OWN_MAX, own.next()), theirs);
         // What was shown last stays, and who looks anew is told that nothing comes.
         let Ok(own) = own else { return Ok(()) };
-        let parts = distinct(own.as_ref().clone(), decoded(theirs, rollup.partials.id()).await);
+        let asked = theirs.len();
+        let theirs = decoded(theirs, rollup.partials.id()).await;
+        rollup.tell_foreign(asked - theirs.len());
+        let parts = distinct(own.as_ref().clone(), theirs);
         // W, then the partials: what is closed is all in them. Both after the parts: what those say was committed is there.
         let watermark_us = rollup.table.reached().await?.map(|(watermark_us, _)| watermark_us);
         let standing = rollup.partials.reload(self.partitions).await?.clone();
@@ -140,10 +145,7 @@ async fn decoded(parts: Vec<Bytes>, table: String) -> Vec<Part> {
     let mut decoded = Vec::new();
     for bytes in parts {
         let decode = decode.clone();
-        match spawn_blocking(move || decode(bytes)).await {
-            Ok(Some(part)) => decoded.push(part),
-            _ => tracing::warn!("a peer sent something else than a part of this lake's rollup (live.peers)"),
-        }
+        decoded.extend(spawn_blocking(move || decode(bytes)).await.ok().flatten());
     }
     decoded
 }
@@ -164,7 +166,16 @@ fn distinct(own: Part, mut theirs: Vec<Part>) -> Vec<Part> {
 impl Viewed {
     /// Of a rollup of which nothing was shown yet.
     pub(crate) fn new(name: String, plan: Arc<Plan>, table: RollupTable, partials: Partials) -> Viewed {
-        Viewed { name, plan, table, partials, closed: BTreeMap::new(), missing: None, last: None }
+        Viewed { name, plan, table, partials, closed: BTreeMap::new(), foreign: 0, missing: None, last: None }
+    }
+
+    /// Says, once, that answers are of other tables: peers of another lake, or no processors at all.
+    fn tell_foreign(&mut self, answers: usize) {
+        if answers > 0 && self.foreign == 0 {
+            let rollup = &self.name;
+            tracing::warn!(rollup, answers, "live.peers: answers that are no parts of this lake's rollup are left out");
+        }
+        self.foreign = answers;
     }
 
     /// Says, once, that a partition is missing for longer than it takes somebody to get it.

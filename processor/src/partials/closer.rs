@@ -57,7 +57,7 @@ impl Closer {
     /// Goes on until it is dropped, which is safe at any point.
     ///
     /// # Errors
-    /// [`LakeError::NotDurable`], and partials that are not what was written: windows would never be closed.
+    /// What does not pass: a table that is broken, an fsync that failed. Windows would never be closed.
     pub(crate) async fn run(mut self) -> Result<(), Error> {
         loop {
             let more = match self.leads.load(Ordering::Relaxed) {
