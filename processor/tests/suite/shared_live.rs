@@ -74,3 +74,34 @@ async fn who_has_only_some_of_the_partitions_and_nobody_to_ask_says_which_are_mi
     assert_eq!(harness.live.watch("devices").unwrap().next().await.missing, [0, 2]);
     running.stop().await;
 }
+
+/// Answers whatever it has.
+struct Foreign(Arc<Live>);
+
+#[async_trait]
+impl Peers for Foreign {
+    async fn parts(&self, rollup: &str) -> Vec<Bytes> {
+        let others = self.0.watch_part(rollup).unwrap().next().await.to_bytes().unwrap();
+        vec![Bytes::from_static(b"<!doctype html>"), Bytes::new(), others.into()]
+    }
+}
+
+#[tokio::test]
+async fn what_another_lake_has_open_is_not_taken_for_ours() {
+    let lakes = [0, 1].map(|_| Harness::new(2, vec![rollup("devices", BY_DEVICE)]));
+    let groups = lakes.each_ref().map(|lake| Group::new(lake.log.clone(), 1));
+    // The other lake's processor has the partition that is missing here.
+    groups[0].assign(0, &[0]);
+    groups[1].assign(0, &[1]);
+    let other = lakes[1].start_over(groups[1].member(0));
+    let peers = Arc::new(Foreign(lakes[1].live.clone()));
+    let running = lakes[0].start_with(groups[0].member(0), lakes[0].live.clone(), Some(peers));
+    let mut watcher = lakes[0].live.watch("devices").unwrap();
+    for (lake, partition) in [(&lakes[0], 0), (&lakes[1], 1)] {
+        lake.at(5);
+        lake.produce(partition, &[event(1, 1, "tv")]).await;
+    }
+    live::becomes(&mut watcher, &[(0, 1, true)]).await;
+    assert_eq!(lakes[0].live.watch("devices").unwrap().next().await.missing, [1]);
+    stop(vec![running, other]).await;
+}
