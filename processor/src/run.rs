@@ -19,6 +19,7 @@ use lake::location::Location;
 use lake::upkeep::{Options, tend};
 use log::{Entry, Log, Next, ReadError, Reader};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -68,6 +69,14 @@ impl Partition {
     }
 }
 
+/// What was seen of the log in this tick: rollups are most times at the same place, and each question goes to a broker.
+#[derive(Default)]
+struct Seen {
+    bounds: BTreeMap<u32, Range<u64>>,
+    /// Partition, offset and fingerprint of records that stand there.
+    records: Vec<(u32, u64, i64)>,
+}
+
 struct Processor {
     log: Arc<dyn Log>,
     reader: Box<dyn Reader>,
@@ -75,6 +84,7 @@ struct Processor {
     rollups: Vec<Rollup>,
     late_windows: LateWindows,
     marked_at: Instant,
+    seen: Seen,
     /// When it was looked how far others are.
     looked_at: Instant,
     /// Whether this processor closes and corrects: of those that share the partitions the one that has the first.

@@ -1,6 +1,6 @@
 //! Closing: what is known of the log's ends, windows that are complete, their commit.
 use super::output::Output;
-use super::{Processor, Rollup};
+use super::{Processor, Rollup, Seen};
 use crate::late::{Mark, Marks};
 use crate::positions::Positions;
 use crate::watermark::Moment;
@@ -13,6 +13,7 @@ impl Processor {
     /// Asks where the log ends, closes what is complete, and commits it.
     pub(super) async fn tick(&mut self) -> Result<(), Error> {
         self.show()?;
+        self.seen = Seen::default();
         if self.partitions.is_empty() {
             let now_us = self.clock.now();
             self.rollups.iter().for_each(|rollup| telemetry::open(&rollup.name, rollup.kept.fold(), now_us));

@@ -1,6 +1,6 @@
 //! Opening: definitions are planned, tables opened or made, the log's reader begun.
 use super::output::Output;
-use super::{Processor, READER, Rollup};
+use super::{Processor, READER, Rollup, Seen};
 use crate::late::{Corrected, Corrector, LateWindows};
 use crate::live::{Viewed, Viewer};
 use crate::partials::{Closer, Merged, Partials};
@@ -113,6 +113,7 @@ impl Processor {
                         rollups,
                         late_windows,
                         marked_at: began,
+                        seen: Seen::default(),
                         looked_at: began,
                         leads,
                         live,

@@ -1,5 +1,5 @@
 //! Going on from what the tables say: at every assignment, and whenever another processor was first.
-use super::{Partition, Processor};
+use super::{Partition, Processor, Seen};
 use crate::Error;
 use crate::kept::{Position, Standing};
 use crate::telemetry;
@@ -15,6 +15,7 @@ impl Processor {
         for partition in &numbers {
             log.insert(*partition, self.reader.bounds(*partition).await?);
         }
+        self.seen = Seen::default();
         let (now_us, mut from) = (self.clock.now(), BTreeMap::new());
         for index in 0..self.rollups.len() {
             let rollup = &mut self.rollups[index];
@@ -69,7 +70,11 @@ impl Processor {
     pub(super) async fn made_anew(&mut self, index: usize) -> Result<Option<String>, Error> {
         for number in self.partitions.keys().copied().collect::<Vec<u32>>() {
             let Some(committed) = self.rollups[index].kept.committed(number) else { continue };
-            let held = self.reader.bounds(number).await?;
+            let held = match self.seen.bounds.get(&number) {
+                Some(held) => held.clone(),
+                None => self.reader.bounds(number).await?,
+            };
+            self.seen.bounds.insert(number, held.clone());
             if let Some(words) = self.check(number, committed, &held).await? {
                 return Ok(Some(format!("rollup {}, partition {number}: {words}", self.rollups[index].name)));
             }
@@ -99,7 +104,14 @@ impl Processor {
             )));
         }
         let Some(last) = at.next.checked_sub(1).filter(|last| held.contains(last)) else { return Ok(None) };
+        let place = (partition, last, at.fingerprint);
+        if self.seen.records.contains(&place) {
+            return Ok(None);
+        }
         let found = self.reader.fingerprint_at(partition, last).await?;
+        if found == Some(at.fingerprint) {
+            self.seen.records.push(place);
+        }
         Ok((at.fingerprint != 0 && found != Some(at.fingerprint)).then(|| {
             format!(
                 "another record stands at offset {last}: the log was made anew or replaced. Restore the log, or move the \
