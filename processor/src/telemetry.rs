@@ -4,6 +4,8 @@ use crate::kept::Counted;
 use crate::rollup::Definition;
 use event::clock::Micros;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use std::time::Duration;
+use tokio::time::Instant;
 
 const EVENTS: &str = "playhead_processor_events_total";
 const DUPLICATES: &str = "playhead_processor_duplicates_total";
@@ -110,9 +112,10 @@ pub(crate) fn open(rollup: &str, fold: &Fold, watermark_us: i64) {
     gauge!(BYTES, "rollup" => label()).set(fold.bytes() as f64);
 }
 
-/// Windows of a rollup were committed, each so long after it was due.
-pub(crate) fn closed(rollup: &str, windows: &[WindowRows], delays: impl Iterator<Item = Micros>) {
-    delays.for_each(|delay| histogram!(CLOSE_DELAY).record(seconds(delay)));
+/// Windows of a rollup were committed now; each was due at its end and the lateness.
+pub(crate) fn closed(rollup: &str, windows: &[WindowRows], allowed_lateness: Duration, now: Micros) {
+    let due = |window: &WindowRows| window.end_us.saturating_add(allowed_lateness.as_micros() as i64);
+    windows.iter().for_each(|window| histogram!(CLOSE_DELAY).record(seconds(now - due(window))));
     let label = || rollup.to_owned();
     let sum = |of: fn(&WindowRows) -> u64| windows.iter().map(of).sum::<u64>();
     counter!(CLOSED, "rollup" => label()).increment(windows.len() as u64);
@@ -171,4 +174,23 @@ pub(crate) fn corrected(rollup: &str, windows: usize, rows: &[WindowRows]) {
 /// A try to correct failed.
 pub(crate) fn correction_failed() {
     counter!(CORRECTIONS_FAILED).increment(1);
+}
+
+/// Something that is told once when it lasts.
+#[derive(Default)]
+pub(crate) struct Lasting {
+    /// Since when it holds; and whether that was told.
+    since: Option<(Instant, bool)>,
+}
+
+impl Lasting {
+    /// Whether it has held for so long, and was not told yet.
+    pub(crate) fn is_to_be_told(&mut self, holds: bool, most: Duration) -> bool {
+        if !holds {
+            self.since = None;
+            return false;
+        }
+        let (since, is_told) = self.since.get_or_insert((Instant::now(), false));
+        since.elapsed() >= most && !std::mem::replace(is_told, true)
+    }
 }

@@ -125,29 +125,29 @@ impl Fold {
 
     /// The windows that end at or before the watermark, first to last; they are open no more, also when this fails.
     pub fn close(&mut self, watermark_us: i64) -> Result<Vec<WindowRows>> {
-        let windows = self.plan.windows;
-        let mut closed = Vec::new();
-        while let Some(first) = self.open.first_entry().filter(|first| windows.end(*first.key()) <= watermark_us) {
-            let (start_us, groups) = first.remove_entry();
+        let closed = |(start_us, end_us, groups): (i64, i64, Groups)| {
             let (events, grouped_as_other) = (groups.events(), groups.grouped_as_other());
             let (rows, failed) = groups.finish()?;
-            let end_us = windows.end(start_us);
-            closed.push(WindowRows { start_us, end_us, events, grouped_as_other, failed, rows });
-        }
-        Ok(closed)
+            Ok(WindowRows { start_us, end_us, events, grouped_as_other, failed, rows })
+        };
+        self.complete(watermark_us).map(closed).collect()
+    }
+
+    /// Start and end (µs) and the groups of each window that ends at or before the watermark, first to last: all are taken.
+    fn complete(&mut self, watermark_us: i64) -> impl Iterator<Item = (i64, i64, Groups)> + use<> {
+        let windows = self.plan.windows;
+        let taken: Vec<(i64, Groups)> =
+            self.open.extract_if(.., |start, _| windows.end(*start) <= watermark_us).collect();
+        taken.into_iter().map(move |(start_us, groups)| (start_us, windows.end(start_us), groups))
     }
 
     /// The same windows, each as what can be merged with others' parts of it.
     pub fn close_partials(&mut self, watermark_us: i64) -> Result<Vec<Partial>> {
-        let windows = self.plan.windows;
-        let mut closed = Vec::new();
-        while let Some(first) = self.open.first_entry().filter(|first| windows.end(*first.key()) <= watermark_us) {
-            let (start_us, groups) = first.remove_entry();
+        let closed = |(start_us, end_us, groups): (i64, i64, Groups)| {
             let (events, grouped_as_other) = (groups.events(), groups.grouped_as_other());
-            let (end_us, groups) = (windows.end(start_us), groups.into_partial()?);
-            closed.push(Partial { start_us, end_us, events, grouped_as_other, groups });
-        }
-        Ok(closed)
+            Ok(Partial { start_us, end_us, events, grouped_as_other, groups: groups.into_partial()? })
+        };
+        self.complete(watermark_us).map(closed).collect()
     }
 
     /// The open windows as they are now, each as what can be merged; they stay open.

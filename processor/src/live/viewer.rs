@@ -7,12 +7,13 @@
 //!                    windows that some are past: partials/NAME ┘
 //! ```
 use super::{Live, Part, Peers, Place, Shown, Watcher, Window};
+use crate::Error;
 use crate::fold::{Bounds, Fold, Partial, WindowRows};
 use crate::limits::{OPEN_BYTES_MAX, RECENT_ROWS_MAX, RECENT_WINDOWS, SHOWN_WINDOWS_MAX};
 use crate::partials::{Partials, Piece, decode};
 use crate::rollup::Plan;
 use crate::table::RollupTable;
-use crate::{Error, telemetry};
+use crate::telemetry::{self, Lasting};
 use bytes::Bytes;
 use event::clock::{Clock, Micros};
 use futures::future::try_join_all;
@@ -22,7 +23,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 /// Between two looks whether somebody looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -55,8 +56,8 @@ pub(crate) struct Viewed {
     closed: BTreeMap<i64, Option<WindowRows>>,
     /// Answers of other tables, last time.
     foreign: usize,
-    /// Since when some partition was missing; and whether that was told.
-    missing: Option<(Instant, bool)>,
+    /// Some partition is missing.
+    missing: Lasting,
     /// What was shown last.
     last: Option<(Vec<Part>, Option<i64>)>,
 }
@@ -166,7 +167,16 @@ fn distinct(own: Part, mut theirs: Vec<Part>) -> Vec<Part> {
 impl Viewed {
     /// Of a rollup of which nothing was shown yet.
     pub(crate) fn new(name: String, plan: Arc<Plan>, table: RollupTable, partials: Partials) -> Viewed {
-        Viewed { name, plan, table, partials, closed: BTreeMap::new(), foreign: 0, missing: None, last: None }
+        Viewed {
+            name,
+            plan,
+            table,
+            partials,
+            closed: BTreeMap::new(),
+            foreign: 0,
+            missing: Lasting::default(),
+            last: None,
+        }
     }
 
     /// Says, once, that answers are of other tables: peers of another lake, or no processors at all.
@@ -180,12 +190,7 @@ impl Viewed {
 
     /// Says, once, that a partition is missing for longer than it takes somebody to get it.
     fn tell_missing(&mut self, missing: &[u32]) {
-        if missing.is_empty() {
-            self.missing = None;
-            return;
-        }
-        let (since, is_told) = self.missing.get_or_insert((Instant::now(), false));
-        if since.elapsed() >= MISSING_MAX && !std::mem::replace(is_told, true) {
+        if self.missing.is_to_be_told(!missing.is_empty(), MISSING_MAX) {
             let rollup = &self.name;
             tracing::warn!(rollup, partitions = ?missing, "open windows are shown without these partitions: nobody in live.peers \
                 has them. Does it name all processors?");

@@ -1,6 +1,7 @@
 //! The task that merges: beside the loop, with handles of its own, from what the tables say alone.
 use super::encoding::{self, Undecodable};
 use super::table::{Partials, Piece};
+use crate::Error;
 use crate::fold::{Bounds, Fold, Partial, WindowRows};
 use crate::kept::Standing;
 use crate::late::{LateWindows, Mark, Marks};
@@ -8,7 +9,7 @@ use crate::limits::{CLOSED_AT_ONCE, CORRECTED_BYTES_MAX, OPEN_BYTES_MAX};
 use crate::positions::Positions;
 use crate::rollup::Plan;
 use crate::table::RollupTable;
-use crate::{Error, telemetry};
+use crate::telemetry::{self, Lasting};
 use event::clock::{Clock, Micros};
 use lake::table::{ActiveFile, Error as LakeError, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,8 +35,8 @@ pub(crate) struct Merged {
     at_once: usize,
     /// W is this at least, µs.
     reached_us: i64,
-    /// Since when some partition was not counted by anybody; and whether that was told.
-    uncounted: Option<(Instant, bool)>,
+    /// Some partition is not counted by anybody.
+    uncounted: Lasting,
 }
 
 /// Merges windows of which every partition has its part.
@@ -138,7 +139,7 @@ impl Merged {
             partials,
             at_once: CLOSED_AT_ONCE,
             reached_us: i64::MIN,
-            uncounted: None,
+            uncounted: Lasting::default(),
         }
     }
 
@@ -169,9 +170,7 @@ impl Merged {
         // Superseded: another one closes, and what it did is looked at in the next pass.
         if let Outcome::Committed { .. } = self.table.commit_merged(&commit).await? {
             self.at_once = (self.at_once * 2).min(CLOSED_AT_ONCE);
-            let lateness_us = self.allowed_lateness.as_micros() as i64;
-            let delays = windows.iter().map(|window| clock.now() - window.end_us.saturating_add(lateness_us));
-            telemetry::closed(&self.name, &windows, delays);
+            telemetry::closed(&self.name, &windows, self.allowed_lateness, clock.now());
             self.partials.take_out_done(due.to_us.saturating_sub(self.plan.windows.recent_us())).await?;
         }
         Ok(due.more)
@@ -180,12 +179,7 @@ impl Merged {
     /// Says, once, that no window will be closed as long as nobody counts some partitions.
     fn tell_uncounted(&mut self, standing: &Standing, partitions: u32) {
         let missing: Vec<u32> = (0..partitions).filter(|partition| !standing.contains_key(partition)).collect();
-        if missing.is_empty() {
-            self.uncounted = None;
-            return;
-        }
-        let (since, is_told) = self.uncounted.get_or_insert((Instant::now(), false));
-        if since.elapsed() >= UNCOUNTED_MAX && !std::mem::replace(is_told, true) {
+        if self.uncounted.is_to_be_told(!missing.is_empty(), UNCOUNTED_MAX) {
             let rollup = &self.name;
             tracing::warn!(rollup, partitions = ?missing, "no window is closed: nobody counts these partitions for it. Do all \
                 processors keep this rollup?");

@@ -89,9 +89,7 @@ impl Rollup {
         self.committed_at = Instant::now();
         // Partials are windows when they are merged.
         if let Closed::Rows(closed) = closed {
-            let lateness_us = self.allowed_lateness.as_micros() as i64;
-            let delays = closed.iter().map(|window| now - window.end_us.saturating_add(lateness_us));
-            telemetry::closed(&self.name, &closed, delays);
+            telemetry::closed(&self.name, &closed, self.allowed_lateness, now);
             self.remember(closed);
         }
     }
