@@ -8,9 +8,9 @@
 //! ```
 use super::{Live, Part, Peers, Place, Shown, Watcher, Window};
 use crate::Error;
-use crate::fold::{Bounds, Fold, Partial, WindowRows};
+use crate::fold::{Bounds, Fold, WindowRows};
 use crate::limits::{OPEN_BYTES_MAX, RECENT_ROWS_MAX, RECENT_WINDOWS, SHOWN_WINDOWS_MAX};
-use crate::partials::{Partials, Piece, decode};
+use crate::partials::{Partials, Piece};
 use crate::rollup::Plan;
 use crate::table::RollupTable;
 use crate::telemetry::{self, Lasting};
@@ -261,11 +261,8 @@ impl Viewed {
 
 /// False: another version has written it, and it is left out. Its window is computed from the events when it is closed.
 fn add(plan: &Plan, fold: &mut Fold, piece: Piece) -> Result<bool, Error> {
-    let Piece { start_us, grouped_as_other, groups, .. } = piece;
-    let Ok(decoded) = decode(plan, &groups) else { return Ok(false) };
-    let end_us = plan.windows.end(start_us);
-    for groups in decoded {
-        fold.merge(&Partial { start_us, end_us, events: 0, grouped_as_other, groups })?;
+    if piece.merge_into(plan, fold)?.is_err() {
+        return Ok(false);
     }
     // As where one processor has all of it.
     while fold.bytes() > OPEN_BYTES_MAX && fold.shrink()? {}

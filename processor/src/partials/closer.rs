@@ -1,8 +1,8 @@
 //! The task that merges: beside the loop, with handles of its own, from what the tables say alone.
-use super::encoding::{self, Undecodable};
+use super::encoding::Undecodable;
 use super::table::{Partials, Piece};
 use crate::Error;
-use crate::fold::{Bounds, Fold, Partial, WindowRows};
+use crate::fold::{Bounds, Fold, WindowRows};
 use crate::kept::Standing;
 use crate::late::{LateWindows, Mark, Marks};
 use crate::limits::{CLOSED_AT_ONCE, CORRECTED_BYTES_MAX, OPEN_BYTES_MAX};
@@ -238,19 +238,10 @@ impl Merged {
             if is_large {
                 return Ok(());
             }
-            let Piece { start_us, events, grouped_as_other, groups } = piece;
-            let decoded = match encoding::decode(&self.plan, &groups) {
-                Ok(decoded) => decoded,
-                Err(why) => {
-                    self.tell_unreadable(start_us, &why);
-                    *unreadable.entry(start_us).or_default() += events.max(1);
-                    return Ok(());
-                }
-            };
-            let end_us = self.plan.windows.end(start_us);
-            for (at, groups) in decoded.into_iter().enumerate() {
-                let grouped_as_other = if at == 0 { grouped_as_other } else { 0 };
-                fold.merge(&Partial { start_us, end_us, events: 0, grouped_as_other, groups })?;
+            if let Err(why) = piece.merge_into(&self.plan, &mut fold)? {
+                self.tell_unreadable(piece.start_us, &why);
+                *unreadable.entry(piece.start_us).or_default() += piece.events.max(1);
+                return Ok(());
             }
             is_large = due.starts.len() > 1 && fold.bytes() > CORRECTED_BYTES_MAX;
             while !is_large && fold.bytes() > OPEN_BYTES_MAX && fold.shrink()? {}

@@ -20,6 +20,5 @@ mod part;
 mod table;
 
 pub(crate) use closer::{Closer, Merged};
-pub(crate) use encoding::decode;
 pub use part::Part;
 pub(crate) use table::{Partials, Piece};

@@ -1,8 +1,8 @@
 //! The table `partials/NAME`: what processors' partitions of closed windows come to, until they are merged.
 //!
 //! A row is some groups of a window that one processor closed. It is done with when the rollup's W has come to the window's end.
-use super::encoding;
-use crate::fold::Partial;
+use super::encoding::{self, Undecodable};
+use crate::fold::{Fold, Partial};
 use crate::kept::Standing;
 use crate::limits::PART_BYTES_MAX;
 use crate::rollup::{Definition, Plan};
@@ -52,6 +52,22 @@ pub(crate) struct Piece {
     pub(crate) events: u64,
     pub(crate) grouped_as_other: u64,
     pub(crate) groups: Vec<u8>,
+}
+
+impl Piece {
+    /// Merges its groups with what is in their window. The inner error: they are not for this version to read.
+    pub(crate) fn merge_into(&self, plan: &Plan, fold: &mut Fold) -> Result<Result<(), Undecodable>, crate::Error> {
+        let decoded = match encoding::decode(plan, &self.groups) {
+            Ok(decoded) => decoded,
+            Err(why) => return Ok(Err(why)),
+        };
+        let (start_us, end_us) = (self.start_us, plan.windows.end(self.start_us));
+        for (at, groups) in decoded.into_iter().enumerate() {
+            let grouped_as_other = if at == 0 { self.grouped_as_other } else { 0 };
+            fold.merge(&Partial { start_us, end_us, events: 0, grouped_as_other, groups })?;
+        }
+        Ok(Ok(()))
+    }
 }
 
 /// Of the rows; a part of a window that is open has them, too.
