@@ -226,5 +226,5 @@ pub async fn release(log: &Arc<dyn Log>, name: &str, partition: u32, offset: u64
 
 /// Fails a test that would hang; long enough for any machine.
 pub async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), future).await.expect("nothing happened for a minute")
+    tokio::time::timeout(Duration::from_secs(180), future).await.expect("nothing happened for three minutes")
 }

@@ -41,12 +41,18 @@ fn mend(words: &str) {
     Secured::shared().grant(rights);
 }
 
+/// A machine that stands still may let a handshake run out of time: only what the broker answers is judged.
 async fn refusal(options: &Options) -> String {
-    match soon(open(options.clone())).await {
-        Err(OpenError::Refused(words)) => words,
-        Err(other) => panic!("{other}"),
-        Ok(_) => panic!("opened"),
-    }
+    soon(async {
+        loop {
+            match open(options.clone()).await {
+                Err(OpenError::Refused(words)) => return words,
+                Err(OpenError::Unavailable(words)) => println!("asked again: {words}"),
+                Ok(_) => panic!("opened"),
+            }
+        }
+    })
+    .await
 }
 
 async fn unavailability(options: &Options) -> String {
