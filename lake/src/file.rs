@@ -2,6 +2,26 @@
 use deltalake_core::kernel::{Add, LogicalFileView};
 use std::collections::BTreeMap;
 
+/// How the rows of a data file lie, which its name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// As they came: a row group for each partition of the log, in its order. `part-{uuid}`.
+    Log,
+    /// As they are asked for: sorted, in smaller row groups, with what prunes within the file. `sorted-{uuid}`. Only
+    /// compaction writes it: its rows have no copies among the rows that were there then.
+    Sorted,
+}
+
+impl Layout {
+    /// What the names of its files begin with.
+    pub(crate) fn prefix(self) -> &'static str {
+        match self {
+            Layout::Log => "part-",
+            Layout::Sorted => "sorted-",
+        }
+    }
+}
+
 /// A data file written and synced, not yet part of the table.
 #[derive(Debug, Clone)]
 pub struct DataFile {
@@ -49,6 +69,14 @@ pub struct ActiveFile {
     pub rows: Option<u64>,
     /// Milliseconds.
     pub modification_time: i64,
+}
+
+impl ActiveFile {
+    /// How its rows lie. A file that another engine wrote is taken for one whose rows lie as they came.
+    pub fn layout(&self) -> Layout {
+        let name = self.path.rsplit('/').next().unwrap_or_default();
+        if name.starts_with(Layout::Sorted.prefix()) { Layout::Sorted } else { Layout::Log }
+    }
 }
 
 impl From<&LogicalFileView> for ActiveFile {

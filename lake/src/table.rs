@@ -9,9 +9,10 @@
 //! A snapshot changes only by [`Table::reload`] and [`Table::commit`]: what was decided from it stays true of it.
 pub use crate::commit::{Commit, Outcome, Txn};
 pub use crate::error::Error;
-pub use crate::file::{ActiveFile, DataFile};
+pub use crate::file::{ActiveFile, DataFile, Layout};
 pub use crate::stats::FileStatistics;
 
+mod evolve;
 mod log;
 mod open;
 mod txns;

@@ -111,7 +111,13 @@ pub struct TxnNames {
     pub duplicates: String,
     /// Dead letters (in `dead_letters`: rows of that table from this partition).
     pub dead_letters: String,
+    /// Rows that were kept first and removed since: copies that compaction found. Moved by who holds the maintenance lease.
+    pub removed: String,
 }
+
+/// How many commits removed rows from a table, or brought rows into what it had: who computes something from the table
+/// waits for this to reach a value. Moved by who holds the maintenance lease.
+pub const REWRITES: &str = "maintenance/rewrites";
 
 /// `sink/{cluster}/{topic}/{partition}` and its companions `.../fingerprint`, `.../dedup`, `.../rows` ...
 pub fn txn_names(cluster: &str, topic: &str, partition: u32) -> TxnNames {
@@ -122,6 +128,7 @@ pub fn txn_names(cluster: &str, topic: &str, partition: u32) -> TxnNames {
         rows: format!("{base}/rows"),
         duplicates: format!("{base}/duplicates"),
         dead_letters: format!("{base}/dead_letters"),
+        removed: format!("{base}/removed"),
         offset: base,
     }
 }

@@ -7,7 +7,8 @@
 //!
 //! ```text
 //!  pass ─▶ lease (epoch ours?) ─▶ checkpoint due? ─▶ log cleanup, retire tombstoned files
-//!                              └▶ plan ─▶ merge ─▶ one commit {removes, adds, fence: epoch}
+//!                              ├▶ plan ─▶ merge ─▶ one commit {removes, adds, fence: epoch}
+//!                              └▶ jobs: compaction (`maintenance`), with the same fence
 //! ```
 //!
 //! Safe beside a sink that commits at the same time: both go by compare-and-swap. Not a vacuum: files that no commit
@@ -16,6 +17,7 @@
 //! until a vacuum (any engine's, with a retention longer than the longest flush) deletes them. On a store a kill within
 //! an upload leaves its parts too, until the bucket's own rule for incomplete uploads deletes them.
 mod checkpoint;
+mod job;
 mod lease;
 mod merge;
 mod pace;
@@ -23,6 +25,7 @@ mod plan;
 mod retire;
 mod tend;
 
+pub use job::{Job, Tended};
 pub use lease::EPOCH;
 pub use pace::Pace;
 pub use plan::{one_pass, plan};
@@ -31,7 +34,7 @@ pub use tend::{tell_stopped, tend};
 pub(crate) use checkpoint::last_checkpoint;
 
 use crate::durable::DurableFileSystem;
-use crate::table::{Error, Outcome, Table};
+use crate::table::{Error, Outcome, Table, Txn};
 use lease::{Lease, Standing};
 
 /// Settings of upkeep.
@@ -92,16 +95,22 @@ pub struct Upkeep {
     options: Options,
     lease: Lease,
     retired: retire::Retired,
+    jobs: Vec<Box<dyn Job>>,
 }
 
 impl Upkeep {
     /// Upkeep that owns nothing yet; the first pass takes the lease.
     pub fn new(options: Options) -> Upkeep {
-        Upkeep { options, lease: Lease::default(), retired: retire::Retired::default() }
+        Upkeep::with_jobs(options, Vec::new())
     }
 
-    /// One pass over a table: a checkpoint if due (then log cleanup and deletion of what was merged long ago), and at
-    /// most one merge commit. `table` is to be this task's own: the pass moves its snapshot. `now_ms`: ms since 1970.
+    /// The same, with further work for the table.
+    pub fn with_jobs(options: Options, jobs: Vec<Box<dyn Job>>) -> Upkeep {
+        Upkeep { options, lease: Lease::default(), retired: retire::Retired::default(), jobs }
+    }
+
+    /// One pass over a table: a checkpoint if due (then log cleanup and deletion of what was merged long ago), at
+    /// most one merge commit, and a step of each further job. `table` is to be this task's own: the pass moves its snapshot. `now_ms`: ms since 1970.
     ///
     /// # Errors
     /// [`Error::Unavailable`]: try at the next pass. [`Error::NotDurable`]: end the process, the table's other handles
@@ -115,11 +124,21 @@ impl Upkeep {
         }
     }
 
-    async fn steps(&mut self, table: &mut Table, now_ms: i64) -> Result<Done, Error> {
+    /// What a commit of this process carries under the table's lease, which is taken; `None`: another process owns it.
+    ///
+    /// # Errors
+    /// As [`Upkeep::pass`].
+    pub async fn fence(&mut self, table: &mut Table, now_ms: i64) -> Result<Option<Txn>, Error> {
         table.reload().await?;
-        let epoch = match self.lease.hold(table, now_ms, self.options.lease_retry_ms).await? {
-            Standing::Owner(epoch) => epoch,
-            Standing::Other => return Ok(Done { not_owner: true, ..Done::default() }),
+        Ok(match self.lease.hold(table, now_ms, self.options.lease_retry_ms).await? {
+            Standing::Owner(epoch) => Some(self.lease.fence(epoch)),
+            Standing::Other => None,
+        })
+    }
+
+    async fn steps(&mut self, table: &mut Table, now_ms: i64) -> Result<Done, Error> {
+        let Some(fence) = self.fence(table, now_ms).await? else {
+            return Ok(Done { not_owner: true, ..Done::default() });
         };
         let mut done = Done::default();
         if let Some(version) = checkpoint::write_if_due(table, self.options.checkpoint_commits).await? {
@@ -127,19 +146,22 @@ impl Upkeep {
             checkpoint::clean_log(table).await?;
             done.retired = self.retired.pass(table, now_ms, &self.options).await?;
         }
-        self.merge(table, epoch, now_ms, &mut done).await?;
+        self.merge(table, &fence, now_ms, &mut done).await?;
+        for job in &mut self.jobs {
+            done.more |= job.pass(table, &fence, now_ms).await?;
+        }
         let files = table.views().count();
         metrics::gauge!("playhead_lake_active_files", "table" => table.label.clone()).set(files as f64);
         Ok(done)
     }
 
-    async fn merge(&mut self, table: &mut Table, epoch: i64, now_ms: i64, done: &mut Done) -> Result<(), Error> {
+    async fn merge(&mut self, table: &mut Table, fence: &Txn, now_ms: i64, done: &mut Done) -> Result<(), Error> {
         let planned = plan(&table.files().await?, &self.options, now_ms);
         let (groups, more) = one_pass(planned, &self.options);
         if groups.is_empty() {
             return Ok(());
         }
-        let commit = merge::merged(table, &groups, self.lease.fence(epoch)).await?;
+        let commit = merge::merged(table, &groups, fence.clone()).await?;
         let (from, into) = (commit.removes.len(), commit.adds.len());
         // On an error the merged files stay: the commit may be in the table.
         match table.commit(&commit).await? {

@@ -7,12 +7,14 @@
 //!
 //! Memory: one row group being encoded (at most 128 MiB) and four chunks.
 use crate::error::{self, Error, Missing};
-use crate::file::DataFile;
+use crate::file::{DataFile, Layout};
 use crate::stats::Statistics;
 use crate::table::Table;
 use arrow_array::{ArrayRef, RecordBatch, new_null_array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use object_store::path::Path as StorePath;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
 use parquet::arrow::ArrowWriter;
@@ -23,12 +25,17 @@ use parquet::schema::types::ColumnPath;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 /// Rows of a row group at most.
 const GROUP_ROWS_MAX: usize = 1_000_000;
 /// Encoded bytes of a row group at most.
 const GROUP_BYTES_MAX: usize = 128 << 20;
+/// The same of a sorted file: what is asked for by content_id reads few of them. Engines read one a thread.
+const SORTED_GROUP_ROWS_MAX: usize = 128 << 10;
+/// A value that is not in a row group is taken for one that may be, by its bloom filter, so often. It costs a byte a row.
+const BLOOM_FALSE_POSITIVES: f64 = 0.02;
 /// A dictionary page: above it a column falls back to plain values, which costs session_id 14 bytes a row.
 const DICTIONARY_BYTES_MAX: usize = 4 << 20;
 /// Bytes handed from the encoder to the upload at once, all but the last of exactly this size: object stores want parts
@@ -69,21 +76,36 @@ impl Table {
         let pieces = row_groups.into_iter().flat_map(|group| {
             group.into_iter().map(|batch| Ok(Piece::Rows(batch))).chain(std::iter::once(Ok(Piece::EndOfGroup)))
         });
-        self.write_pieces(partition_values, pieces).await
+        self.write_pieces(partition_values, Layout::Log, pieces).await
+    }
+
+    /// The same from a stream: `None` ends a row group. The stream is polled on a blocking thread, so it may take its time.
+    pub async fn write_stream(
+        &self,
+        partition_values: BTreeMap<String, Option<String>>,
+        layout: Layout,
+        mut rows: BoxStream<'static, Result<Option<RecordBatch>, Error>>,
+    ) -> Result<DataFile, Error> {
+        let runtime = Handle::current();
+        let pieces = std::iter::from_fn(move || runtime.block_on(rows.next()))
+            .map(|rows| rows.map(|rows| rows.map_or(Piece::EndOfGroup, Piece::Rows)));
+        self.write_pieces(partition_values, layout, pieces).await
     }
 
     /// The same from an iterator that may block: it is pulled on a blocking thread.
     pub(crate) async fn write_pieces(
         &self,
         partition_values: BTreeMap<String, Option<String>>,
+        layout: Layout,
         pieces: impl Iterator<Item = Result<Piece, Error>> + Send + 'static,
     ) -> Result<DataFile, Error> {
-        let path = file_path(&partition_values);
+        let path = file_path(&partition_values, layout);
         let store_path = self.store_path(&path)?;
         let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
         let encoder = Encoder {
             table: self.name.clone(),
             schema: self.data_schema(),
+            layout,
             statistics: Statistics::new(&self.statistics_columns),
             chunks: sender,
         };
@@ -111,7 +133,7 @@ impl Table {
 
 /// `event_date=2026-11-22/part-<uuid>.zstd.parquet`. A value that would need escaping gets no folder: the log alone
 /// says what a file's partition values are.
-fn file_path(partition_values: &BTreeMap<String, Option<String>>) -> String {
+fn file_path(partition_values: &BTreeMap<String, Option<String>>, layout: Layout) -> String {
     let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
     let mut path = String::new();
     for (name, value) in partition_values {
@@ -119,7 +141,7 @@ fn file_path(partition_values: &BTreeMap<String, Option<String>>) -> String {
             path += &format!("{name}={value}/");
         }
     }
-    path + &format!("part-{}.zstd.parquet", file_id())
+    path + &format!("{}{}.zstd.parquet", layout.prefix(), file_id())
 }
 
 #[allow(clippy::disallowed_methods, reason = "the name of a file; nothing depends on its value")]
@@ -130,6 +152,7 @@ fn file_id() -> uuid::Uuid {
 struct Encoder {
     table: String,
     schema: SchemaRef,
+    layout: Layout,
     statistics: Statistics,
     chunks: mpsc::Sender<Chunk>,
 }
@@ -166,7 +189,7 @@ impl Encoder {
     }
 
     fn open(&self, schema: SchemaRef) -> Result<(SchemaRef, ArrowWriter<ChunkWriter>), Error> {
-        let options = ArrowWriterOptions::new().with_properties(properties()).with_skip_arrow_metadata(true);
+        let options = ArrowWriterOptions::new().with_properties(properties(self.layout)).with_skip_arrow_metadata(true);
         let chunks = ChunkWriter { chunks: self.chunks.clone(), buffer: Vec::new() };
         let writer = ArrowWriter::try_new_with_options(chunks, schema.clone(), options);
         Ok((schema, writer.map_err(|error| self.failed(&error))?))
@@ -177,18 +200,29 @@ impl Encoder {
     }
 }
 
-fn properties() -> WriterProperties {
-    WriterProperties::builder()
+fn properties(layout: Layout) -> WriterProperties {
+    let event_id = ColumnPath::from("event_id");
+    let common = WriterProperties::builder()
         .set_writer_version(WriterVersion::PARQUET_1_0)
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_max_row_group_row_count(Some(GROUP_ROWS_MAX))
         .set_max_row_group_bytes(Some(GROUP_BYTES_MAX))
         .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
-        .set_column_dictionary_enabled(ColumnPath::from("event_id"), false)
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_offset_index_disabled(true)
-        .set_created_by(format!("playhead {}", env!("CARGO_PKG_VERSION")))
-        .build()
+        .set_column_dictionary_enabled(event_id.clone(), false)
+        .set_created_by(format!("playhead {}", env!("CARGO_PKG_VERSION")));
+    match layout {
+        Layout::Log => common
+            .set_max_row_group_row_count(Some(GROUP_ROWS_MAX))
+            .set_statistics_enabled(EnabledStatistics::Chunk)
+            .set_offset_index_disabled(true),
+        // Bounds of each page: engines that know them skip pages within a row group.
+        Layout::Sorted => common
+            .set_max_row_group_row_count(Some(SORTED_GROUP_ROWS_MAX))
+            .set_statistics_enabled(EnabledStatistics::Page)
+            .set_column_bloom_filter_enabled(event_id.clone(), true)
+            .set_column_bloom_filter_max_ndv(event_id.clone(), SORTED_GROUP_ROWS_MAX as u64)
+            .set_column_bloom_filter_fpp(event_id, BLOOM_FALSE_POSITIVES),
+    }
+    .build()
 }
 
 /// The table's columns, but strings that come as dictionaries stay so: Parquet writes them as strings all the same,

@@ -70,6 +70,9 @@ pub enum Command {
     /// Prove that the lake holds each event of the log exactly once; exit code 1 if it does not.
     #[command(after_help = AUDIT_HELP)]
     Audit(Audit),
+    /// Sort what lies unsorted in the table events, and remove copies, however far apart they came.
+    #[command(after_help = COMPACT_HELP)]
+    Compact(Compact),
     /// Print events from the log as JSON, one a line, as they come.
     Tail(Tail),
     /// Query the lake, its rollups and the windows that are open, in SQL; without a statement a prompt.
@@ -237,6 +240,26 @@ pub struct Audit {
     /// Beside a running node, and over Kafka: wait this long for the lake to reach the log's end as of now.
     #[arg(long, default_value_t = 60)]
     pub wait_s: u64,
+}
+
+const COMPACT_HELP: &str = "\
+Examples:
+  playhead compact --dry-run
+  playhead compact --date 2026-11-22
+
+`playhead up` and `playhead sink` do this by themselves for what has lain for compaction.after_ms (6 hours), or sooner where
+much came (settings [compaction]). Beside a running node it takes over the table's upkeep, which the node takes back after ten
+minutes. SIGKILL is safe at any moment: each date's files are swapped in one commit.";
+
+/// Options of `compact`.
+#[derive(Debug, Clone, Args)]
+pub struct Compact {
+    /// Only this date of the events (UTC).
+    #[arg(long)]
+    pub date: Option<NaiveDate>,
+    /// Only say what lies unsorted.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Options of `tail`.

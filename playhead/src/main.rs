@@ -17,6 +17,7 @@ mod audit;
 mod cli;
 mod clock;
 mod commands;
+mod compaction;
 mod config;
 mod data_dir;
 mod live;

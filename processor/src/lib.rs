@@ -33,7 +33,7 @@ pub mod fold;
 pub mod functions;
 mod kept;
 mod late;
-pub use late::backfill;
+pub use late::{backfill, rewritten};
 pub mod limits;
 pub mod live;
 mod partials;

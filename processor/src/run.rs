@@ -15,8 +15,7 @@ use event::clock::{Clock, Micros};
 use event::codec;
 use event::decode::TimeBounds;
 use event::dedup::Window;
-use lake::location::Location;
-use lake::upkeep::{Options, tend};
+use lake::upkeep::{Options, Tended, tend};
 use log::{Entry, Log, Next, ReadError, Reader};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -143,17 +142,18 @@ pub(crate) async fn run(
 }
 
 /// The processor's tables, each with its name in the metrics.
-fn kept_up(config: &Config, lake: &Lake, shared: bool) -> Vec<(String, Location, Options)> {
+fn kept_up(config: &Config, lake: &Lake, shared: bool) -> Vec<Tended> {
+    let tended = |name, location, options: &Options| Tended { name, location, options: options.clone(), jobs: vec![] };
     // Rows of these are taken out by processors alone.
     let ours = Options { retire_removed: true, ..Options::default() };
-    let rollups = config.rollups.iter().map(|of| (of.name.clone(), lake.rollups.join(&of.name), ours.clone()));
+    let rollups = config.rollups.iter().map(|of| tended(of.name.clone(), lake.rollups.join(&of.name), &ours));
     // It is written anew as a whole, and nobody reads its past.
     let late_windows = Options { retire_ms: 3_600_000, ..ours.clone() };
     // Files of partials are taken out before they are worth merging.
     let of_partials = Options { merge_files_min: usize::MAX, merge_bytes_max: 0, ..late_windows.clone() };
-    let named = |of: &Definition| (format!("partials/{}", of.name), lake.partials.join(&of.name), of_partials.clone());
+    let named = |of: &Definition| tended(format!("partials/{}", of.name), lake.partials.join(&of.name), &of_partials);
     let partials = config.rollups.iter().filter(|_| shared).map(named);
-    let late_windows = ("late_windows".to_owned(), lake.late_windows.clone(), late_windows);
+    let late_windows = tended("late_windows".to_owned(), lake.late_windows.clone(), &late_windows);
     rollups.chain(partials).chain([late_windows]).collect()
 }
 

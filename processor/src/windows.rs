@@ -3,6 +3,8 @@
 //! A window has its start and not its end: `start <= event_time < start + size`. Starts are multiples of the slide since
 //! 1970-01-01T00:00:00Z, so that every processor cuts time alike.
 use crate::limits::RECENT_WINDOWS;
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::time::Duration;
 
 /// How time is cut: tumbling where the slide is the size, else hopping.
@@ -51,6 +53,19 @@ impl Windows {
     /// Over so long reach the windows that are shown after they were closed, µs.
     pub(crate) fn recent_us(&self) -> i64 {
         RECENT_WINDOWS as i64 * self.slide_us
+    }
+
+    /// Times of the windows that begin at these starts (µs), neighbours together.
+    pub(crate) fn ranges(&self, starts: &BTreeSet<i64>) -> Vec<Range<i64>> {
+        let mut ranges: Vec<Range<i64>> = Vec::new();
+        for start in starts {
+            let end = self.end(*start);
+            match ranges.last_mut() {
+                Some(last) if *start <= last.end => last.end = end,
+                _ => ranges.push(*start..end),
+            }
+        }
+        ranges
     }
 
     /// The first moment after the window that begins at `start_us`.

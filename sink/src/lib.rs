@@ -4,8 +4,8 @@
 //! rows, with the place of the record that it came from. Whatever stops the process, at any instruction, the next run
 //! goes on from what the tables say, and from nothing else.
 //!
-//! Not for: receiving events (`ingest`), aggregates (`processor`), exact dedup over whole dates, merging files and
-//! replay (`lake` upkeep and maintenance).
+//! Not for: receiving events (`ingest`), aggregates (`processor`), merging files (`lake` upkeep), exact dedup over whole
+//! dates and compaction (`maintenance`).
 //!
 //! ```text
 //!            ┌────────────────────────── position ◀── txns of `events` (last offset, fingerprint, D, totals)
@@ -33,7 +33,7 @@
 use event::clock::Clock;
 use event::decode::TimeBounds;
 use lake::location::Location;
-use lake::upkeep::Pace;
+use lake::upkeep::{Job, Pace};
 use log::Log;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -107,6 +107,8 @@ pub struct Parts {
     pub bounds: TimeBounds,
     /// Now.
     pub clock: Arc<dyn Clock>,
+    /// What is done for `events` besides upkeep, under the same lease.
+    pub jobs: Vec<Box<dyn Job>>,
     /// Readiness.
     pub report: Report,
 }

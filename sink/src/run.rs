@@ -17,9 +17,8 @@ use crate::watch::{STORE, watched};
 use crate::{Config, Error, Lake, Parts, Timing, telemetry};
 use event::clock::Clock;
 use event::decode::TimeBounds;
-use lake::location::Location;
 use lake::table::Error as LakeError;
-use lake::upkeep::{Options, tell_stopped, tend};
+use lake::upkeep::{Job, Options, Tended, tell_stopped, tend};
 use log::{Log, ReadError, Reader};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,15 +42,16 @@ const READER: &str = "sink";
 /// See [`crate::run`].
 pub(crate) async fn run(
     config: Config,
-    parts: Parts,
+    mut parts: Parts,
     timing: Timing,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     telemetry::describe();
     let mut upkeep = JoinSet::new();
-    let (lake, clock) = (parts.lake.clone(), parts.clock.clone());
+    let clock = parts.clock.clone();
+    let kept_up = kept_up(&parts.lake, std::mem::take(&mut parts.jobs));
     let Some(mut sink) = Sink::open(&config, parts, timing, &shutdown).await? else { return Ok(()) };
-    upkeep.spawn(tend(kept_up(&lake), clock.clone(), timing.pace));
+    upkeep.spawn(tend(kept_up, clock.clone(), timing.pace));
     let mut gauges = JoinSet::new();
     gauges.spawn(sink.lags.clone().keep_telling(clock, timing.lag));
     let ended = sink.drive(&mut upkeep, &shutdown).await;
@@ -62,9 +62,20 @@ pub(crate) async fn run(
 /// Names of the tables in the metrics.
 const TABLES: [&str; 2] = ["events", "dead_letters"];
 
-fn kept_up(lake: &Lake) -> Vec<(String, Location, Options)> {
-    let places = [lake.events.clone(), lake.dead_letters.clone()];
-    TABLES.iter().zip(places).map(|(name, at)| ((*name).to_owned(), at, Options::default())).collect()
+fn kept_up(lake: &Lake, jobs: Vec<Box<dyn Job>>) -> Vec<Tended> {
+    // Compaction does for a quiet date what merging across the classes would do.
+    let quiet_ms = if jobs.is_empty() { Options::default().quiet_ms } else { i64::MAX };
+    let of_events = Options { quiet_ms, ..Options::default() };
+    let [events, dead_letters] = TABLES.map(str::to_owned);
+    vec![
+        Tended { name: events, location: lake.events.clone(), options: of_events, jobs },
+        Tended {
+            name: dead_letters,
+            location: lake.dead_letters.clone(),
+            options: Options::default(),
+            jobs: Vec::new(),
+        },
+    ]
 }
 
 struct Sink {
@@ -103,7 +114,7 @@ impl Sink {
         timing: Timing,
         shutdown: &CancellationToken,
     ) -> Result<Option<Sink>, Error> {
-        let Parts { log, lake, dedup_rows, bounds, clock, report } = parts;
+        let Parts { log, lake, dedup_rows, bounds, clock, report, .. } = parts;
         let mut readiness = Readiness::new(report);
         // The microsecond of the start: no two of a fleet have the same.
         let seed = clock.now().cast_unsigned();

@@ -21,7 +21,7 @@ use url::Url;
 
 impl Table {
     /// Opens the table, or makes it as `spec` says. An existing one must have the spec's columns (it may have
-    /// more) and keeps its own properties. When two make it at once, the loser opens what the winner made.
+    /// more; nullable ones that it lacks are added) and keeps its own properties. When two make it at once, the loser opens what the winner made.
     ///
     /// # Errors
     /// [`Error::Incompatible`] when the table has other columns or is not one we can write, and when the store ignores
@@ -56,13 +56,15 @@ impl Table {
             let (name, store) = (display_name(&place.url), rooted_at_table(place)?);
             require_conditional_puts(&name, store.as_ref()).await?;
         }
-        if let Some(table) = Table::open_at(place).await? {
+        if let Some(mut table) = Table::open_at(place).await? {
+            table.add_missing_columns(&spec.schema).await?;
             table.require(&spec.schema, &spec.partition_columns)?;
             return Ok(table);
         }
         let created = create(place, spec).await;
         match Table::open_at(place).await? {
-            Some(table) => {
+            Some(mut table) => {
+                table.add_missing_columns(&spec.schema).await?;
                 table.require(&spec.schema, &spec.partition_columns)?;
                 Ok(table)
             }

@@ -9,7 +9,7 @@
 //! Streaming: of one partition at a time, and of each input only the row group under way; an input is opened when its
 //! first offset is due, so inputs that follow each other in the log (flushes do) are read one after the other.
 use crate::error::Error;
-use crate::file::ActiveFile;
+use crate::file::{ActiveFile, Layout};
 use crate::read::{Opened, rows};
 use crate::table::{Commit, Table, Txn};
 use crate::write::Piece;
@@ -80,8 +80,8 @@ async fn merge_group(table: &Table, group: &[ActiveFile]) -> Result<crate::table
     }
     let values = group.first().map(|file| file.partition_values.clone()).unwrap_or_default();
     let file = match is_of_log(table) {
-        true => table.write_pieces(values, in_log_order(table, inputs).await?).await?,
-        false => table.write_pieces(values, InTurn::new(table, inputs)).await?,
+        true => table.write_pieces(values, Layout::Log, in_log_order(table, inputs).await?).await?,
+        false => table.write_pieces(values, Layout::Log, InTurn::new(table, inputs)).await?,
     };
     if file.rows != expected {
         table.discard(std::slice::from_ref(&file)).await;

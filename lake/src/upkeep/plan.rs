@@ -9,10 +9,12 @@
 //!   class 2   ▬▬▬▬▬▬▬▬ ─▶ ████       8 of those one of 2.5 MiB, and so on to merge_bytes_max
 //! ```
 //!
+//! Files that compaction has sorted are left alone: their rows are not in the log's order any more.
+//!
 //! A partition that has had no new file for `quiet_ms` is merged across the classes, so that a date that is over
 //! ends as few large files.
 use super::Options;
-use crate::table::ActiveFile;
+use crate::table::{ActiveFile, Layout};
 use std::collections::BTreeMap;
 
 /// Files below this are of class 0, bytes: their footers cost more than their rows.
@@ -28,7 +30,7 @@ const GROUPS_MAX: usize = 64;
 /// the most files away for the fewest bytes. A group's bytes are at most `merge_bytes_max`.
 pub fn plan(files: &[ActiveFile], options: &Options, now_ms: i64) -> Vec<Vec<ActiveFile>> {
     let mut partitions: BTreeMap<_, Vec<&ActiveFile>> = BTreeMap::new();
-    for file in files {
+    for file in files.iter().filter(|file| file.layout() == Layout::Log) {
         partitions.entry(&file.partition_values).or_default().push(file);
     }
     let mut groups = Vec::new();
@@ -143,6 +145,14 @@ mod tests {
         for group in plan(&files("2026-11-22", 20, 30 * MIB), &options, 0) {
             assert_eq!(group.len(), 4, "four of 30 MiB reach the size that is left alone");
         }
+    }
+
+    #[test]
+    fn a_sorted_file_is_never_merged_in_the_log_s_order() {
+        let options = Options::default();
+        let mut sorted = files("2026-11-22", 20, 40 * KIB);
+        sorted.iter_mut().for_each(|file| file.path = file.path.replace("part-", "sorted-"));
+        assert!(plan(&sorted, &options, options.quiet_ms + 50).is_empty());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! can't get over stops the upkeep of that table, loudly; long after it is tried again, so that a file that was restored
 //! heals it. What breaks the role's own commits too is found there, and ends the role. One thing ends it from here: a
 //! failed fsync, since the role's handles can't know of it and would build on what may be lost.
-use super::{Options, Pace, Upkeep};
+use super::{Pace, Tended, Upkeep};
 use crate::location::Location;
 use crate::table::{Error, Table};
 use event::clock::Clock;
@@ -31,9 +31,9 @@ struct Kept {
 }
 
 impl Kept {
-    fn new(name: String, location: Location, options: Options) -> Self {
+    fn new(Tended { name, location, options, jobs }: Tended) -> Self {
         tell_stopped(&name, false);
-        Kept { name, location, table: None, upkeep: Upkeep::new(options), stopped_until: None }
+        Kept { name, location, table: None, upkeep: Upkeep::with_jobs(options, jobs), stopped_until: None }
     }
 
     fn is_stopped(&self) -> bool {
@@ -77,14 +77,13 @@ impl Kept {
     }
 }
 
-/// Runs passes over tables, each with its name in the metrics, until it is dropped, which is safe at any point: a pass is
+/// Runs passes over tables until it is dropped, which is safe at any point: a pass is
 /// a compare-and-swap as any other. A store that does not answer is only logged: the role's own commits tell it.
 ///
 /// # Errors
 /// [`Error::NotDurable`] alone.
-pub async fn tend(tables: Vec<(String, Location, Options)>, clock: Arc<dyn Clock>, pace: Pace) -> Result<(), Error> {
-    let mut tables: Vec<Kept> =
-        tables.into_iter().map(|(name, location, options)| Kept::new(name, location, options)).collect();
+pub async fn tend(tables: Vec<Tended>, clock: Arc<dyn Clock>, pace: Pace) -> Result<(), Error> {
+    let mut tables: Vec<Kept> = tables.into_iter().map(Kept::new).collect();
     let mut wait = pace.idle;
     loop {
         tokio::time::sleep(std::mem::replace(&mut wait, pace.idle)).await;

@@ -1,6 +1,8 @@
 //! Making and opening tables.
 use crate::support::{DATE, Lake, flush, partition_rows, read_all, spec};
+use arrow_array::Array as _;
 use arrow_schema::{DataType, Field, Schema};
+use futures::StreamExt as _;
 use lake::location::Location;
 use lake::table::{Error, Outcome, Spec, Table};
 use lake::tables;
@@ -12,6 +14,7 @@ crate::support::on_both! {
     opening_what_is_not_there_is_none_and_makes_nothing
     of_many_that_make_a_table_at_once_one_does_and_all_have_it
     a_table_without_a_column_or_with_another_type_is_refused_in_words
+    a_table_of_an_older_version_gets_the_new_columns_beside_who_writes_it_and_keeps_its_rows
     a_table_with_more_columns_than_the_spec_is_opened
     data_without_a_log_is_no_new_table
 }
@@ -82,7 +85,7 @@ fn with_column(field: Field) -> Spec {
 async fn a_table_without_a_column_or_with_another_type_is_refused_in_words(lake: Lake) {
     lake.table().await;
     for (field, words) in [
-        (Field::new("new_metric", DataType::Int64, true), "column new_metric is missing"),
+        (Field::new("new_metric", DataType::Int64, false), "column new_metric is missing"),
         (Field::new("content_id", DataType::Int64, true), "column content_id is Utf8 there and Int64 here"),
     ] {
         let Err(Error::Incompatible { reason, .. }) = Table::open_or_create(&lake.location, &with_column(field)).await
@@ -91,6 +94,30 @@ async fn a_table_without_a_column_or_with_another_type_is_refused_in_words(lake:
         };
         assert!(reason.contains(words), "{reason}");
     }
+}
+
+async fn a_table_of_an_older_version_gets_the_new_columns_beside_who_writes_it_and_keeps_its_rows(lake: Lake) {
+    let mut older = lake.table().await;
+    flush(&mut older, DATE, 0..3).await;
+    let wider = with_column(Field::new("new_metric", DataType::Int64, true));
+    let openers = (0..4).map(|_| {
+        let (location, wider) = (lake.location.clone(), wider.clone());
+        tokio::spawn(async move { Table::open_or_create(&location, &wider).await.unwrap() })
+    });
+    let mut newer = None;
+    for opener in openers.collect::<Vec<_>>() {
+        newer = Some(opener.await.unwrap());
+    }
+    let newer = newer.unwrap();
+    assert_eq!(newer.version(), 2, "of four that add the column one does");
+    let file = &newer.files().await.unwrap()[0];
+    let batches: Vec<_> = newer.read_file(&file.path, Some(&["new_metric"])).await.unwrap().collect().await;
+    assert!(batches.into_iter().all(|batch| batch.unwrap().column(0).null_count() == 3));
+    assert_eq!(flush(&mut older, DATE, 3..6).await, Outcome::Committed { version: 3 });
+    assert_eq!(read_all(&older).await, partition_rows(0, 0..6));
+    let conflicting = with_column(Field::new("new_metric", DataType::Utf8, true));
+    assert!(matches!(Table::open_or_create(&lake.location, &conflicting).await, Err(Error::Incompatible { .. })));
+    assert_eq!(older.property(tables::PARTITIONS).as_deref(), Some("2"), "what else the table says is kept");
 }
 
 async fn a_table_with_more_columns_than_the_spec_is_opened(lake: Lake) {

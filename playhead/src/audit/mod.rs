@@ -78,6 +78,8 @@ pub struct Partition {
     pub rows: u64,
     /// Duplicates that the sink dropped, by its total.
     pub duplicates_dropped: u64,
+    /// Copies that compaction removed, by its total.
+    pub copies_removed: u64,
     /// Rows in `dead_letters`.
     pub dead_letters: u64,
     /// Records that were read from the log and compared.
@@ -269,7 +271,9 @@ async fn totals(
     for partition in &mut partitions {
         let names: TxnNames = txn_names(log.cluster(), log.topic(), partition.partition);
         let total = async |app: &str| -> Result<u64, Error> { Ok(events.txn(app).await?.map_or(0, i64::unsigned_abs)) };
-        let rows = total(&names.rows).await?;
+        partition.copies_removed = total(&names.removed).await?;
+        // What the sink kept, less the copies that compaction found.
+        let rows = total(&names.rows).await?.saturating_sub(partition.copies_removed);
         let dead_letters = total(&names.dead_letters).await?;
         partition.duplicates_dropped = total(&names.duplicates).await?;
         partition.dead_letters = dead.up_to(partition.partition, partition.last_offset);

@@ -8,6 +8,7 @@ use clap::CommandFactory;
 use std::path::{Path, PathBuf};
 
 mod audit;
+mod compact;
 mod config_command;
 mod demo;
 mod load;
@@ -71,6 +72,7 @@ pub fn run(cli: Cli) -> Result<Outcome, Error> {
             Command::Load(options) => load::run(context, options).await,
             Command::Demo(options) => demo::run(context, options).await,
             Command::Audit(options) => audit::run(context, options).await,
+            Command::Compact(options) => compact::run(&context, options).await,
             Command::Tail(options) => tail::run(context, options).await,
             Command::Sql(options) => sql::run(context, options).await,
             Command::Status => status::run(context).await,

@@ -112,8 +112,13 @@ const CENTURY_S: u128 = 100 * 366 * 86_400;
 
 /// Numbers, each with its least and most. A flush is held in memory: 4 GiB are more than one file should have.
 fn numbers(config: &Config, wrong: &mut Vec<String>) {
-    let (events, kafka, sink) = (&config.events, &config.kafka, &config.sink);
-    let bounds: [(&str, u128, RangeInclusive<u128>); 14] = [
+    let (events, kafka, sink, compaction) = (&config.events, &config.kafka, &config.sink, &config.compaction);
+    let bounds: [(&str, u128, RangeInclusive<u128>); 19] = [
+        ("compaction.after_ms", compaction.after_ms.into(), 1_000..=u128::from(u64::MAX)),
+        ("compaction.bytes_min", compaction.bytes_min.into(), 1 << 20..=u128::from(u64::MAX)),
+        ("compaction.file_bytes", compaction.file_bytes.into(), 1 << 20..=4 << 30),
+        ("compaction.memory_bytes", compaction.memory_bytes as u128, 64 << 20..=1 << 40),
+        ("compaction.spill_bytes_max", compaction.spill_bytes_max.into(), 1 << 30..=u128::from(u64::MAX)),
         ("events.past_max_s", events.past_max_s.into(), 1..=CENTURY_S),
         ("events.future_max_s", events.future_max_s.into(), 1..=CENTURY_S),
         ("dedup.rows", config.dedup.rows as u128, 1..=DEDUP_ROWS_MAX),

@@ -44,6 +44,8 @@ pub struct Config {
     pub log: Log,
     /// The sink.
     pub sink: sink::Config,
+    /// Sorting of what the sink wrote, and removal of copies.
+    pub compaction: maintenance::Config,
     /// The lake.
     pub lake: Lake,
     /// What all rollups have in common.
@@ -66,6 +68,7 @@ impl Default for Config {
             kafka: Kafka::default(),
             log: Log::default(),
             sink: sink::Config::default(),
+            compaction: maintenance::Config::default(),
             lake: Lake::default(),
             processor: Processor::default(),
             live: Live::default(),

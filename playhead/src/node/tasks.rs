@@ -2,10 +2,13 @@
 use super::Error;
 use super::readiness::Readiness;
 use crate::clock::SystemClock;
+use crate::compaction::compaction;
 use crate::config::Config;
 use crate::storage::Storage;
 use ingest::pages::Pages;
+use lake::upkeep::Job;
 use log::Log;
+use maintenance::Scope;
 use processor::live::{Live, Peers};
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +54,10 @@ pub fn sink(
     readiness: &Arc<Readiness>,
     stop: &CancellationToken,
 ) -> Task<sink::Error> {
+    maintenance::describe();
+    let compaction = || Box::new(compaction(config, storage, Scope::Due)) as Box<dyn Job>;
     let parts = sink::Parts {
+        jobs: config.compaction.enabled.then(compaction).into_iter().collect(),
         log: log.clone(),
         lake: storage.lake.tables(),
         dedup_rows: config.dedup.rows,

@@ -100,7 +100,13 @@ impl Backfill {
             return Err(Error::Broken("a processor has begun, and there is no table late_windows".to_owned()));
         };
         let mark = |start: i64| {
-            let mark = Mark { end_us: self.windows.end(start), positions: self.read.clone(), events: 0, marked_at };
+            let mark = Mark {
+                end_us: self.windows.end(start),
+                positions: self.read.clone(),
+                events: 0,
+                awaits: None,
+                marked_at,
+            };
             ((self.rollup.clone(), start), mark)
         };
         let marks: Marks = self.starts.clone().step_by(self.windows.slide_us() as usize).map(mark).collect();

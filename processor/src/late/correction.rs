@@ -1,6 +1,6 @@
 //! The task that corrects: beside the loop, with handles of its own, from what the tables say alone.
-use super::marks::{LateWindows, Mark, Marks};
-use super::recompute::{ranges, recompute};
+use super::marks::{Covered, LateWindows, Mark, Marks};
+use super::recompute::recompute;
 use crate::fold::Bounds;
 use crate::limits::{CORRECTED_AT_ONCE, CORRECTION_WAIT_MAX};
 use crate::positions::{Positions, covers};
@@ -10,7 +10,7 @@ use crate::{Error, telemetry};
 use event::clock::{Clock, Micros};
 use lake::location::Location;
 use lake::table::{Error as LakeError, Outcome, Table};
-use lake::tables::txn_names;
+use lake::tables::{REWRITES, txn_names};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -115,20 +115,33 @@ impl Corrector {
     }
 
     /// What the newest snapshot of `events` holds; `None`: there is no such table yet.
-    async fn reached(&mut self) -> Result<Option<Positions>, LakeError> {
+    async fn reached(&mut self) -> Result<Option<Reached>, LakeError> {
         let (at, held) = &mut self.events;
         match held {
             Some(events) => events.reload().await?,
             None => *held = Table::open(at).await?,
         }
         let Some(events) = held else { return Ok(None) };
-        let mut reached = Positions::new();
+        let rewrites = events.txn(REWRITES).await?.unwrap_or(0);
+        let mut positions = Positions::new();
         for partition in 0..self.log.writer().partitions() {
             let names = txn_names(self.log.cluster(), self.log.topic(), partition);
             let last = events.txn(&names.offset).await?.and_then(|last| u64::try_from(last).ok());
-            reached.insert(partition, last.map_or(0, |last| last + 1));
+            positions.insert(partition, last.map_or(0, |last| last + 1));
         }
-        Ok(Some(reached))
+        Ok(Some(Reached { positions, rewrites }))
+    }
+}
+
+/// What a snapshot of `events` holds.
+struct Reached {
+    positions: Positions,
+    rewrites: i64,
+}
+
+impl Reached {
+    fn has(&self, mark: &Mark) -> bool {
+        covers(&self.positions, &mark.positions) && mark.awaits.is_none_or(|awaits| awaits <= self.rewrites)
     }
 }
 
@@ -141,7 +154,7 @@ struct Due {
     /// By start (µs): windows to be computed again, with their newest revision, if there is one.
     windows: BTreeMap<i64, Option<Latest>>,
     /// The newest revision has them already.
-    covered: BTreeMap<i64, Positions>,
+    covered: BTreeMap<i64, Covered>,
     /// What fences corrections, in the same snapshot.
     fence: Option<i64>,
     more: bool,
@@ -153,37 +166,37 @@ impl Corrected {
         Corrected { name, plan, table, at_once: CORRECTED_AT_ONCE, needs: BTreeMap::new() }
     }
 
-    async fn due(
-        &mut self,
-        marks: &BTreeMap<i64, Mark>,
-        reached: &Positions,
-        now_us: Micros,
-    ) -> Result<Due, LakeError> {
+    async fn due(&mut self, marks: &BTreeMap<i64, Mark>, reached: &Reached, now_us: Micros) -> Result<Due, LakeError> {
         let mut due = Due { windows: BTreeMap::new(), covered: BTreeMap::new(), fence: None, more: false };
         let Some((watermark_us, counted)) = self.table.reached().await? else { return Ok(due) };
         let counted = Arc::new(counted);
         self.needs.retain(|start, _| marks.contains_key(start));
         due.fence = self.table.corrections().await?;
-        let can_be = |(_, mark): &(&i64, &Mark)| mark.end_us <= watermark_us && covers(reached, &mark.positions);
+        let can_be = |(_, mark): &(&i64, &Mark)| mark.end_us <= watermark_us && reached.has(mark);
         let mut marks: Vec<(i64, &Mark)> = marks.iter().filter(can_be).map(|(start, mark)| (*start, mark)).collect();
         // Late events go before what is filled in.
         marks.sort_by_key(|(start, mark)| (mark.is_filled_in(), *start));
         // In parts: of a backfill many more wait than are computed at once.
         for marks in marks.chunks(LOOKED_AT_ONCE) {
             let starts: BTreeSet<i64> = marks.iter().map(|(start, _)| *start).collect();
-            let mut latest = self.table.latest(&ranges(self.plan.windows, starts.iter()), &starts).await?;
+            let mut latest = self.table.latest(&starts).await?;
             for (start, mark) in marks {
+                let mut is_covered = |positions: &Positions| {
+                    due.covered.insert(*start, Covered { positions: positions.clone(), rewrites: None });
+                };
                 match latest.remove(start) {
-                    Some(_) if mark.is_filled_in() => drop(due.covered.insert(*start, mark.positions.clone())),
-                    Some(held) if covers(&held.positions, &mark.positions) => {
-                        drop(due.covered.insert(*start, held.positions))
+                    Some(_) if mark.is_filled_in() => is_covered(&mark.positions),
+                    // Its rows changed since: whatever it was computed of, it is computed again.
+                    Some(held) if mark.awaits.is_none() && covers(&held.positions, &mark.positions) => {
+                        is_covered(&held.positions)
                     }
                     // What it was computed of must be in `events` too: else the later revision would know less.
-                    Some(held) if !covers(reached, &held.positions) => {}
+                    Some(held) if !covers(&reached.positions, &held.positions) => {}
                     Some(held) if now_us < held.closed_at.saturating_add(wait_us(held.revision)) => {}
                     // One that was merged, or left to the correction, knew of partitions that who marked it did not have.
                     None if !mark.is_filled_in()
-                        && !covers(reached, self.needs.entry(*start).or_insert_with(|| counted.clone())) => {}
+                        && !covers(&reached.positions, self.needs.entry(*start).or_insert_with(|| counted.clone())) => {
+                    }
                     _ if due.windows.len() == self.at_once => due.more = true,
                     held => drop(due.windows.insert(*start, held)),
                 }
@@ -200,10 +213,10 @@ impl Corrected {
         &mut self,
         due: Due,
         events: &Table,
-        reached: &Positions,
+        reached: &Reached,
         groups: Bounds,
         now_us: Micros,
-    ) -> Result<(BTreeMap<i64, Positions>, bool), Error> {
+    ) -> Result<(BTreeMap<i64, Covered>, bool), Error> {
         let Due { windows: newest, mut covered, fence, more } = due;
         if newest.is_empty() {
             return Ok((covered, false));
@@ -213,11 +226,12 @@ impl Corrected {
             self.at_once = (starts.len() / 2).max(1);
             return Ok((covered, true));
         };
-        match self.table.correct(&windows, &newest, fence, reached, now_us).await? {
+        match self.table.correct(&windows, &newest, fence, &reached.positions, now_us).await? {
             Outcome::Committed { .. } => {
                 self.at_once = (self.at_once * 2).min(CORRECTED_AT_ONCE);
                 telemetry::corrected(&self.name, starts.len(), &windows);
-                covered.extend(starts.into_iter().map(|start| (start, reached.clone())));
+                let with = Covered { positions: reached.positions.clone(), rewrites: Some(reached.rewrites) };
+                covered.extend(starts.into_iter().map(|start| (start, with.clone())));
                 Ok((covered, more))
             }
             Outcome::Superseded => Ok((covered, false)),

@@ -36,6 +36,8 @@ pub(crate) struct Mark {
     pub(crate) positions: Positions,
     /// Late events; some count twice where a processor was killed before it had committed. None: see [`super::backfill`].
     pub(crate) events: u64,
+    /// What [`lake::tables::REWRITES`] of `events` must have reached: rows of the window change with it.
+    pub(crate) awaits: Option<i64>,
     /// When the first of them was.
     pub(crate) marked_at: Micros,
 }
@@ -43,7 +45,23 @@ pub(crate) struct Mark {
 impl Mark {
     /// No event made it: a revision is asked for, whichever.
     pub(crate) fn is_filled_in(&self) -> bool {
-        self.events == 0
+        self.events == 0 && self.awaits.is_none()
+    }
+}
+
+/// From what a window was computed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Covered {
+    /// Everything below these.
+    pub(crate) positions: Positions,
+    /// With so many rewrites of `events`; `None`: that isn't known.
+    pub(crate) rewrites: Option<i64>,
+}
+
+impl Covered {
+    fn is_all_of(&self, mark: &Mark) -> bool {
+        covers(&self.positions, &mark.positions)
+            && mark.awaits.is_none_or(|awaits| self.rewrites.is_some_and(|rewrites| rewrites >= awaits))
     }
 }
 
@@ -73,6 +91,7 @@ impl LateWindows {
             positions::field(),
             Field::new("events", DataType::Int64, false),
             time_field("marked_at"),
+            awaits_field(),
         ]);
         let of_log = format!("{}/{}", log.cluster(), log.topic());
         let mut properties = properties(log.writer().partitions());
@@ -95,7 +114,9 @@ impl LateWindows {
 
     /// The table of whichever log; `None`: no processor has begun.
     pub(crate) async fn existing(at: &Location) -> Result<Option<LateWindows>, LakeError> {
-        Ok(Table::open(at).await?.map(|table| LateWindows { table }))
+        let Some(mut table) = Table::open(at).await? else { return Ok(None) };
+        table.add_missing_columns(&Schema::new(vec![awaits_field()])).await?;
+        Ok(Some(LateWindows { table }))
     }
 
     /// All marks.
@@ -134,12 +155,12 @@ impl LateWindows {
         if full { Err(Error::TooManyLate) } else { Ok(()) }
     }
 
-    /// Clears the marks of windows that were computed from everything below these positions.
-    pub(crate) async fn clear(&mut self, rollup: &str, covered: &BTreeMap<i64, Positions>) -> Result<(), LakeError> {
+    /// Clears the marks of windows that were computed from all that they ask for.
+    pub(crate) async fn clear(&mut self, rollup: &str, covered: &BTreeMap<i64, Covered>) -> Result<(), LakeError> {
         let uncovered = |marks: &mut Marks| {
             let before = marks.len();
             marks.retain(|(of, start), mark| {
-                of != rollup || !covered.get(start).is_some_and(|covered| covers(covered, &mark.positions))
+                of != rollup || !covered.get(start).is_some_and(|covered| covered.is_all_of(mark))
             });
             marks.len() < before
         };
@@ -185,6 +206,10 @@ impl LateWindows {
     }
 }
 
+fn awaits_field() -> Field {
+    Field::new("awaits", DataType::Int64, true)
+}
+
 fn broken(reason: String) -> LakeError {
     LakeError::Broken { table: NAME.to_owned(), reason }
 }
@@ -195,6 +220,7 @@ fn add(marks: &mut Marks, window: (String, i64), mark: Mark) {
         Entry::Vacant(place) => drop(place.insert(mark)),
         Entry::Occupied(mut held) => {
             let held = held.get_mut();
+            held.awaits = held.awaits.max(mark.awaits);
             if covers(&held.positions, &mark.positions) {
                 return;
             }
@@ -218,6 +244,7 @@ fn rows(schema: &Schema, marks: &Marks) -> Result<RecordBatch, ArrowError> {
         ("positions", Arc::new(positions::column(of_positions, marks.values().map(|mark| &mark.positions))?)),
         ("events", Arc::new(Int64Array::from_iter_values(marks.values().map(|mark| mark.events as i64)))),
         ("marked_at", time(marks.values().map(|mark| mark.marked_at).collect())),
+        ("awaits", Arc::new(marks.values().map(|mark| mark.awaits).collect::<Int64Array>())),
     ])
 }
 
@@ -225,10 +252,16 @@ fn of_row(batch: &RecordBatch, row: usize) -> Option<((String, i64), Mark)> {
     let time = |name| Some(batch.column_by_name(name)?.as_primitive_opt::<TimestampMicrosecondType>()?.value(row));
     let rollup = batch.column_by_name("rollup")?.as_string_opt::<i32>()?.value(row).to_owned();
     let events = batch.column_by_name("events")?.as_primitive_opt::<Int64Type>()?.value(row);
+    // A table of an older version has no such column yet.
+    let awaits = match batch.column_by_name("awaits") {
+        Some(column) => column.as_primitive_opt::<Int64Type>()?.iter().nth(row)?,
+        None => None,
+    };
     let mark = Mark {
         end_us: time("window_end")?,
         positions: positions::of_row(batch.column_by_name("positions")?, row)?,
         events: u64::try_from(events).ok()?,
+        awaits,
         marked_at: time("marked_at")?,
     };
     Some(((rollup, time("window_start")?), mark))
@@ -249,7 +282,7 @@ mod tests {
 
     fn mark(pairs: &[(u32, u64)], events: u64) -> Marks {
         let positions = pairs.iter().copied().collect();
-        Marks::from([(("devices".to_owned(), 0), Mark { end_us: 10, positions, events, marked_at: 7 })])
+        Marks::from([(("devices".to_owned(), 0), Mark { end_us: 10, positions, events, awaits: None, marked_at: 7 })])
     }
 
     #[tokio::test]
@@ -263,10 +296,33 @@ mod tests {
         one.mark(&mark(&[(0, 5)], 2)).await.unwrap();
         assert_eq!(other.read().await.unwrap(), mark(&[(0, 5)], 2), "marked twice is marked once");
         one.mark(&mark(&[(0, 4), (1, 3)], 1)).await.unwrap();
-        other.clear("devices", &BTreeMap::from([(0, Positions::from([(0, 9), (1, 2)]))])).await.unwrap();
-        other.clear("others", &BTreeMap::from([(0, Positions::from([(0, 9), (1, 9)]))])).await.unwrap();
+        other.clear("devices", &covered(&[(0, 9), (1, 2)], None)).await.unwrap();
+        other.clear("others", &covered(&[(0, 9), (1, 9)], None)).await.unwrap();
         assert_eq!(one.read().await.unwrap(), mark(&[(0, 5), (1, 3)], 3));
-        other.clear("devices", &BTreeMap::from([(0, Positions::from([(0, 5), (1, 3)]))])).await.unwrap();
+        other.clear("devices", &covered(&[(0, 5), (1, 3)], None)).await.unwrap();
         assert_eq!(one.read().await.unwrap(), Marks::new());
+    }
+
+    fn covered(pairs: &[(u32, u64)], rewrites: Option<i64>) -> BTreeMap<i64, Covered> {
+        BTreeMap::from([(0, Covered { positions: pairs.iter().copied().collect(), rewrites })])
+    }
+
+    #[tokio::test]
+    async fn a_mark_that_awaits_a_rewrite_stays_until_the_window_was_computed_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (at, log) = (Location::Local(dir.path().to_owned()), log::memory::Log::new("events", 2, Arc::new(Noon)));
+        let mut late = LateWindows::open(&at, log.as_ref()).await.unwrap();
+        let mut awaiting = mark(&[], 0);
+        awaiting.values_mut().for_each(|mark| mark.awaits = Some(3));
+        late.mark(&awaiting).await.unwrap();
+        late.mark(&mark(&[(0, 5)], 2)).await.unwrap();
+        for too_little in [covered(&[(0, 9)], None), covered(&[(0, 9)], Some(2)), covered(&[(0, 4)], Some(3))] {
+            late.clear("devices", &too_little).await.unwrap();
+            let left = late.read().await.unwrap();
+            let left = &left[&("devices".to_owned(), 0)];
+            assert_eq!((left.awaits, left.events, left.is_filled_in()), (Some(3), 2, false));
+        }
+        late.clear("devices", &covered(&[(0, 5)], Some(3))).await.unwrap();
+        assert_eq!(late.read().await.unwrap(), Marks::new());
     }
 }

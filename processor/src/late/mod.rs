@@ -9,10 +9,13 @@
 //! be made twice and never harms: the correction looks at the window's newest revision, and a mark whose positions that
 //! one covers is only cleared. So neither table needs a fence for marks, and a kill between any two steps is healed by
 //! the next pass.
+//!
+//! Rows of `events` change long after, too: compaction removes copies. Who does that marks their windows first ([`rewritten`]).
 pub mod backfill;
 mod correction;
 mod marks;
 mod recompute;
+pub mod rewritten;
 
 pub(crate) use correction::{Corrected, Corrector};
 pub(crate) use marks::{LateWindows, Mark, Marks, marks};

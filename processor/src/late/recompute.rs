@@ -3,7 +3,6 @@ use crate::Error;
 use crate::fold::{Bounds, Fold, WindowRows};
 use crate::limits::{CORRECTED_BYTES_MAX, OPEN_BYTES_MAX};
 use crate::rollup::{Events, Plan};
-use crate::windows::Windows;
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{BooleanArray, RecordBatch};
@@ -15,19 +14,6 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Times of the windows that begin at these starts (µs), neighbours together.
-pub(super) fn ranges<'a>(windows: Windows, starts: impl Iterator<Item = &'a i64>) -> Vec<Range<i64>> {
-    let mut ranges: Vec<Range<i64>> = Vec::new();
-    for start in starts {
-        let end = windows.end(*start);
-        match ranges.last_mut() {
-            Some(last) if *start <= last.end => last.end = end,
-            _ => ranges.push(*start..end),
-        }
-    }
-    ranges
-}
-
 /// The windows that begin at these starts (µs), of all rows of the table's snapshot. One whose rows the SQL filters out
 /// is not among them. `None`: together they take more memory than is good, and there are several.
 pub(super) async fn recompute(
@@ -36,7 +22,7 @@ pub(super) async fn recompute(
     groups: Bounds,
     starts: &BTreeSet<i64>,
 ) -> Result<Option<Vec<WindowRows>>, Error> {
-    let ranges = ranges(plan.windows, starts.iter());
+    let ranges = plan.windows.ranges(starts);
     let time = Column::EVENT_TIME.name();
     let mut columns: Vec<&str> = plan.columns().filter(|name| *name != time).collect();
     columns.push(time);

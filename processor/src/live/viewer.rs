@@ -19,7 +19,6 @@ use event::clock::{Clock, Micros};
 use futures::future::try_join_all;
 use lake::table::Error as LakeError;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::spawn_blocking;
@@ -239,8 +238,7 @@ impl Viewed {
             return Ok(());
         }
         let starts: BTreeSet<i64> = closed.iter().map(|window| window.start_us).collect();
-        let ranges: Vec<Range<i64>> = starts.iter().map(|start| *start..start + 1).collect();
-        let latest = self.table.latest(&ranges, &starts).await?;
+        let latest = self.table.latest(&starts).await?;
         for window in closed {
             let is_whole = latest.get(&window.start_us).is_some_and(|latest| latest.revision == 1);
             self.closed.insert(window.start_us, Some(window).filter(|_| is_whole));

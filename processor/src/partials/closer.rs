@@ -274,7 +274,7 @@ impl Merged {
     fn marks(&self, unreadable: &Unreadable, reached: &Positions, marked_at: Micros) -> Marks {
         let mark = |(start, events): (&i64, &u64)| {
             let (end_us, positions) = (self.plan.windows.end(*start), reached.clone());
-            ((self.name.clone(), *start), Mark { end_us, positions, events: *events, marked_at })
+            ((self.name.clone(), *start), Mark { end_us, positions, events: *events, awaits: None, marked_at })
         };
         unreadable.iter().map(mark).collect()
     }

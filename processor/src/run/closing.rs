@@ -180,7 +180,7 @@ impl Processor {
                 .collect();
             let mark = move |(start, events): (&i64, &u64)| {
                 let (end_us, positions) = (windows.end(*start), read.clone());
-                let mark = Mark { end_us, positions, events: *events, marked_at };
+                let mark = Mark { end_us, positions, events: *events, awaits: None, marked_at };
                 ((name.clone(), *start), mark)
             };
             rollup.kept.late().iter().map(mark).collect::<Vec<_>>()

@@ -8,7 +8,7 @@ use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use event::clock::Micros;
 use futures::TryStreamExt;
-use lake::table::{Commit, Error, Outcome, Txn};
+use lake::table::{Commit, Error, Outcome, Table, Txn};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -29,25 +29,9 @@ impl RollupTable {
         self.table.txn(&standing::corrections(&self.base)).await
     }
 
-    /// The newest revisions of the windows that begin at `starts` (µs), which are in `ranges`, in the snapshot.
-    pub(crate) async fn latest(
-        &self,
-        ranges: &[Range<i64>],
-        starts: &BTreeSet<i64>,
-    ) -> Result<BTreeMap<i64, Latest>, Error> {
-        let mut latest = BTreeMap::<i64, Latest>::new();
-        for file in self.table.files_within(START, ranges).await? {
-            let columns = [START, "revision", "closed_at", "positions"];
-            let mut batches = self.table.read_file(&file.path, Some(&columns)).await?;
-            while let Some(batch) = batches.try_next().await? {
-                take(&batch, starts, &mut latest).ok_or_else(|| self.of_another_shape(&file.path))?;
-            }
-        }
-        Ok(latest)
-    }
-
-    fn of_another_shape(&self, path: &str) -> Error {
-        Error::Broken { table: self.name.clone(), reason: format!("{path} holds rows of another shape") }
+    /// The newest revisions of the windows that begin at `starts` (µs), in the snapshot.
+    pub(crate) async fn latest(&self, starts: &BTreeSet<i64>) -> Result<BTreeMap<i64, Latest>, Error> {
+        newest_revisions(&self.table, starts).await
     }
 
     /// Commits windows computed again of everything below `positions`, each as the revision after its newest one;
@@ -86,15 +70,11 @@ impl RollupTable {
     /// A revision without rows can't be told from none, so a window that the SQL now filters out as a whole (a HAVING)
     /// is taken out of the files that hold it.
     async fn take_out(&self, starts: &BTreeSet<i64>, commit: &mut Commit) -> Result<(), Error> {
-        let ranges: Vec<Range<i64>> = starts.iter().map(|start| *start..start + 1).collect();
-        if ranges.is_empty() {
-            return Ok(());
-        }
-        for file in self.table.files_within(START, &ranges).await? {
+        for file in self.table.files_within(START, &at(starts)).await? {
             let mut batches = self.table.read_file(&file.path, None).await?;
             let (mut left, mut taken) = (Vec::new(), 0);
             while let Some(batch) = batches.try_next().await? {
-                let rest = without(&batch, starts).ok_or_else(|| self.of_another_shape(&file.path))?;
+                let rest = without(&batch, starts).ok_or_else(|| of_another_shape(&self.name, &file.path))?;
                 taken += batch.num_rows() - rest.num_rows();
                 left.extend(Some(rest).filter(|rest| rest.num_rows() > 0));
             }
@@ -108,6 +88,28 @@ impl RollupTable {
         }
         Ok(())
     }
+}
+
+/// The same for who has no handle of the rollup.
+pub(crate) async fn newest_revisions(table: &Table, starts: &BTreeSet<i64>) -> Result<BTreeMap<i64, Latest>, Error> {
+    let mut latest = BTreeMap::<i64, Latest>::new();
+    for file in table.files_within(START, &at(starts)).await? {
+        let columns = [START, "revision", "closed_at", "positions"];
+        let mut batches = table.read_file(&file.path, Some(&columns)).await?;
+        while let Some(batch) = batches.try_next().await? {
+            take(&batch, starts, &mut latest).ok_or_else(|| of_another_shape(table.name(), &file.path))?;
+        }
+    }
+    Ok(latest)
+}
+
+/// These moments, as ranges.
+fn at(starts: &BTreeSet<i64>) -> Vec<Range<i64>> {
+    starts.iter().map(|start| *start..start + 1).collect()
+}
+
+fn of_another_shape(table: &str, path: &str) -> Error {
+    Error::Broken { table: table.to_owned(), reason: format!("{path} holds rows of another shape") }
 }
 
 fn take(batch: &RecordBatch, starts: &BTreeSet<i64>, latest: &mut BTreeMap<i64, Latest>) -> Option<()> {

@@ -140,6 +140,7 @@ impl Harness {
         let (shutdown, answers) = (CancellationToken::new(), Answers::default());
         let told = answers.clone();
         let parts = Parts {
+            jobs: Vec::new(),
             log,
             lake: self.lake(),
             dedup_rows: self.dedup_rows,

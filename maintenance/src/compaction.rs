@@ -1,0 +1,264 @@
+//! Compaction of `events`: one date at a time, in one commit.
+//!
+//! ```text
+//!  settle ─▶ plan ─▶ copies ─▶ mark windows of copies ─▶ write files ─▶ commit
+//! ```
+//! A kill between any two steps leaves files that no commit names, and perhaps marks that await a value that `events` does not
+//! reach: whoever has the lease moves `events` there before its next step (`settle`), and those windows are computed again, to the same figures.
+use crate::telemetry;
+use crate::windows::Windows;
+use async_trait::async_trait;
+use lake::table::{ActiveFile, Commit, Error, Outcome, Table, Txn};
+use lake::tables::{LOG, REWRITES, txn_names};
+use lake::upkeep::Job;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::path::PathBuf;
+use std::time::Instant;
+
+mod copies;
+mod plan;
+mod rewrite;
+mod sort;
+
+use copies::Copies;
+use plan::{Task, plan};
+use rewrite::{less, sorted_anew};
+
+pub use plan::{Scope, Unsorted, unsorted};
+
+/// Settings `[compaction]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Whether `up` and `sink` compact by themselves. Without it small files are still merged, in the log's order; copies
+    /// further apart than the dedup window stay, until `playhead compact`.
+    pub enabled: bool,
+    /// A file of `events` lies unsorted for so long at most, ms.
+    pub after_ms: u64,
+    /// A date with so many unsorted bytes is compacted sooner.
+    pub bytes_min: u64,
+    /// Compacted files are about this large, bytes.
+    pub file_bytes: u64,
+    /// Memory for sorting, bytes; of more rows sorted runs are spilled. All of a compaction takes about 400 MB more.
+    pub memory_bytes: usize,
+    /// Where they are spilled; empty: the system's folder for temporary files.
+    pub spill_dir: String,
+    /// Disk space for that, bytes. A compaction takes 2 GiB of files at most, which are some 10 GiB of spilled rows.
+    pub spill_bytes_max: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            enabled: true,
+            after_ms: 6 * 3_600_000,
+            bytes_min: 1 << 30,
+            file_bytes: 384 << 20,
+            memory_bytes: 256 << 20,
+            spill_dir: String::new(),
+            spill_bytes_max: 32 << 30,
+        }
+    }
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Compacted {
+    /// Files that went.
+    pub files_from: usize,
+    /// Files that came.
+    pub files_into: usize,
+    /// Bytes of those that went.
+    pub bytes_from: u64,
+    /// Bytes of those that came.
+    pub bytes_into: u64,
+    /// Rows of those that came.
+    pub rows: u64,
+    /// Copies that were removed.
+    pub copies: u64,
+}
+
+impl Compacted {
+    /// Takes up what another step did.
+    pub fn add(&mut self, other: &Compacted) {
+        self.files_from += other.files_from;
+        self.files_into += other.files_into;
+        self.bytes_from += other.bytes_from;
+        self.bytes_into += other.bytes_into;
+        self.rows += other.rows;
+        self.copies += other.copies;
+    }
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// It is in the table; ask for the next.
+    Done(Compacted),
+    /// There was nothing to be done.
+    Nothing,
+    /// Another process changed what this one would have: nothing was changed.
+    Superseded,
+    /// Windows that copies were counted in can't be marked now: nothing was changed.
+    NoRoom,
+}
+
+/// The compaction of one table `events`.
+#[derive(Debug)]
+pub struct Compaction {
+    config: Config,
+    scope: Scope,
+    spill_dir: PathBuf,
+    windows: Box<dyn Windows>,
+}
+
+impl Compaction {
+    /// Of the table that it is given, step by step. Rows are spilled to `spill_dir`; `windows` are told of copies before they
+    /// go.
+    pub fn new(config: Config, scope: Scope, spill_dir: PathBuf, windows: Box<dyn Windows>) -> Compaction {
+        Compaction { config, scope, spill_dir, windows }
+    }
+
+    /// One step: at most one date's files, or a part of them, in one commit that carries `fence`. `now_ms`: ms since 1970.
+    ///
+    /// # Errors
+    /// As [`Job::pass`].
+    pub async fn step(&mut self, table: &mut Table, fence: &Txn, now_ms: i64) -> Result<Step, Error> {
+        let started = Instant::now();
+        self.settle(table, fence).await?;
+        let planned = plan(&table.files().await?, &self.config, &self.scope, now_ms);
+        telemetry::waiting(planned.unsorted_bytes);
+        let Some(task) = planned.task else { return Ok(Step::Nothing) };
+        let copies = copies::find(table, &task.sorted_anew, &task.beside).await?;
+        let removes_rows = copies.count() > 0;
+        let rewrites = table.txn(REWRITES).await?;
+        if removes_rows {
+            let times_us: Vec<i64> = copies.times_us.iter().copied().collect();
+            if !self.windows.mark(&times_us, rewrites.unwrap_or(0) + 1).await? {
+                tracing::warn!(
+                    table = table.name(),
+                    copies = copies.count(),
+                    "compaction waits: too many windows wait to be computed again (table late_windows)"
+                );
+                return Ok(Step::NoRoom);
+            }
+        }
+        let mut commit = self.written(table, &task, &copies).await?;
+        commit.txns.push(fence.clone());
+        commit.data_change = removes_rows;
+        if removes_rows {
+            let next = rewrites.unwrap_or(0) + 1;
+            commit.txns.push(Txn { app: REWRITES.to_owned(), expected: rewrites, new: next });
+            commit.txns.extend(removed_totals(table, &copies).await?);
+        }
+        let done = told(&commit, &copies);
+        commit.info.insert("playhead.compaction".to_owned(), json!(done));
+        match table.commit(&commit).await? {
+            Outcome::Committed { version } => {
+                telemetry::compacted(&done, started.elapsed());
+                tracing::info!(table = table.name(), version, ?done, took = ?started.elapsed(), "compacted");
+                Ok(Step::Done(done))
+            }
+            Outcome::Superseded => {
+                tracing::info!(
+                    table = table.name(),
+                    files = commit.adds.len(),
+                    "compaction thrown away: another one was first"
+                );
+                table.discard(&commit.adds).await;
+                Ok(Step::Superseded)
+            }
+        }
+    }
+
+    /// Marks that await what `events` does not have are of a compaction that did not come to its commit, and never will: its
+    /// owner was killed, or has lost the lease. Nobody else would set what they await.
+    async fn settle(&mut self, table: &mut Table, fence: &Txn) -> Result<(), Error> {
+        let (awaited, held) = (self.windows.awaited().await?, table.txn(REWRITES).await?);
+        if let Some(awaited) = awaited.filter(|awaited| *awaited > held.unwrap_or(0)) {
+            let moved = Txn { app: REWRITES.to_owned(), expected: held, new: awaited };
+            let commit = Commit { txns: vec![fence.clone(), moved], ..Commit::default() };
+            // Superseded: whoever was first looks as well.
+            table.commit(&commit).await?;
+        }
+        Ok(())
+    }
+
+    /// The files of a task, written, as the commit that swaps them in.
+    async fn written(&self, table: &Table, task: &Task, copies: &Copies) -> Result<Commit, Error> {
+        let mut commit = Commit::default();
+        let written = self.write(table, task, copies, &mut commit).await;
+        if written.is_err() {
+            table.discard(&commit.adds).await;
+        }
+        written.map(|()| commit)
+    }
+
+    async fn write(&self, table: &Table, task: &Task, copies: &Copies, commit: &mut Commit) -> Result<(), Error> {
+        // Where copies are left their file must stay one that is looked at.
+        let (sorted, rest): (&[ActiveFile], &[ActiveFile]) =
+            if copies.is_cut { (&[], &task.sorted_anew) } else { (&task.sorted_anew, &[]) };
+        let mut rows = 0;
+        for file in task.beside.iter().chain(rest).filter(|file| copies.rows.contains_key(&file.path)) {
+            let written = less(table, file, &copies.rows).await?;
+            rows += written.tally.rows;
+            commit.adds.extend(written.files);
+            commit.removes.push(file.clone());
+        }
+        if !sorted.is_empty() {
+            let gone: usize = sorted.iter().filter_map(|file| copies.rows.get(&file.path)).map(|rows| rows.len()).sum();
+            let left = copies.rows_read - gone as u64;
+            let place = (&self.config, self.spill_dir.as_path());
+            let written = sorted_anew(table, &task.values, sorted, &copies.rows, left, place).await?;
+            rows += written.tally.rows;
+            commit.adds.extend(written.files);
+            commit.removes.extend(sorted.iter().cloned());
+        }
+        let before: Option<u64> = commit.removes.iter().map(|file| file.rows).sum();
+        match before {
+            Some(before) if before != rows + copies.count() => Err(Error::Broken {
+                table: table.name().to_owned(),
+                reason: format!(
+                    "a compaction of {before} rows with {} copies would leave {rows}: nothing is changed",
+                    copies.count()
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Job for Compaction {
+    async fn pass(&mut self, table: &mut Table, fence: &Txn, now_ms: i64) -> Result<bool, Error> {
+        Ok(matches!(self.step(table, fence, now_ms).await?, Step::Done(_)))
+    }
+}
+
+fn told(commit: &Commit, copies: &Copies) -> Compacted {
+    Compacted {
+        files_from: commit.removes.len(),
+        files_into: commit.adds.len(),
+        bytes_from: commit.removes.iter().map(|file| file.bytes).sum(),
+        bytes_into: commit.adds.iter().map(|file| file.bytes).sum(),
+        rows: commit.adds.iter().map(|file| file.rows).sum(),
+        copies: copies.count(),
+    }
+}
+
+/// What the audit adds to the rows that are there.
+async fn removed_totals(table: &Table, copies: &Copies) -> Result<Vec<Txn>, Error> {
+    let log = table.property(LOG).unwrap_or_default();
+    let Some((cluster, topic)) = log.split_once('/') else {
+        let reason = format!("it does not say of which log it is ({LOG} is {log:?})");
+        return Err(Error::Incompatible { table: table.name().to_owned(), reason });
+    };
+    let mut totals = Vec::new();
+    for (partition, count) in &copies.partitions {
+        let app = txn_names(cluster, topic, partition.unsigned_abs()).removed;
+        let expected = table.txn(&app).await?;
+        totals.push(Txn { app, expected, new: expected.unwrap_or(0) + count });
+    }
+    Ok(totals)
+}

@@ -1,0 +1,113 @@
+//! Rows sorted by (content_id, event_time), and by their place where these are equal: by DataFusion, which spills to disk what
+//! does not fit into its memory.
+use super::Config;
+use crate::limits::BATCH_ROWS;
+use arrow_array::RecordBatch;
+use arrow_schema::{SchemaRef, SortOptions};
+use datafusion::common::config::SpillCompression;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder, TaskContext};
+use datafusion::physical_expr::expressions::col;
+use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::prelude::SessionConfig;
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
+use lake::table::Error;
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What sorted files are sorted by; nulls last.
+const ORDER: [&str; 5] = ["content_id", "event_time", "_partition", "_offset", "_row"];
+
+/// Rows to be sorted, as DataFusion asks for them: once.
+struct Input {
+    schema: SchemaRef,
+    rows: Mutex<Option<BoxStream<'static, Result<RecordBatch, Error>>>>,
+    /// What went wrong with them.
+    failed: Arc<Mutex<Option<Error>>>,
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("rows of files")
+    }
+}
+
+impl PartitionStream for Input {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let failed = self.failed.clone();
+        let rows = rows.unwrap_or_else(|| futures::stream::empty().boxed()).map_err(move |error| {
+            let words = error.to_string();
+            *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            DataFusionError::Execution(words)
+        });
+        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), rows))
+    }
+}
+
+/// The same rows in order. Whoever polls it does the work.
+pub(super) fn sorted(
+    table: &str,
+    schema: SchemaRef,
+    rows: BoxStream<'static, Result<RecordBatch, Error>>,
+    config: &Config,
+    spill_dir: &Path,
+) -> Result<BoxStream<'static, Result<RecordBatch, Error>>, Error> {
+    let failed = Arc::<Mutex<Option<Error>>>::default();
+    let input = Input { schema, rows: Mutex::new(Some(rows)), failed: failed.clone() };
+    let table = table.to_owned();
+    let out = execute(input, config, spill_dir).map_err(|error| of_sort(&table, &error))?;
+    Ok(out
+        .map_err(move |error| {
+            let of_input = failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+            of_input.unwrap_or_else(|| of_sort(&table, &error))
+        })
+        .boxed())
+}
+
+fn execute(input: Input, config: &Config, spill_dir: &Path) -> Result<SendableRecordBatchStream> {
+    let schema = input.schema.clone();
+    let options = SortOptions { descending: false, nulls_first: false };
+    let order = ORDER.iter().map(|name| Ok(PhysicalSortExpr::new(col(name, &schema)?, options)));
+    let order = LexOrdering::new(order.collect::<Result<Vec<_>>>()?);
+    let order = order.ok_or_else(|| DataFusionError::Internal("no order".to_owned()))?;
+    let rows = StreamingTableExec::try_new(schema, vec![Arc::new(input)], None, [], false, None)?;
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(FairSpillPool::new(config.memory_bytes)))
+        .with_temp_file_path(spill_dir)
+        .with_max_temp_directory_size(config.spill_bytes_max)
+        .build_arc()?;
+    let session = SessionConfig::new()
+        .with_batch_size(BATCH_ROWS)
+        .with_target_partitions(1)
+        // For the merge of what was spilled.
+        .with_sort_spill_reservation_bytes(config.memory_bytes / 8)
+        .with_spill_compression(SpillCompression::Lz4Frame);
+    let context = SessionStateBuilder::new().with_config(session).with_runtime_env(runtime).build().task_ctx();
+    SortExec::new(order, Arc::new(rows)).execute(0, context)
+}
+
+fn of_sort(table: &str, error: &DataFusionError) -> Error {
+    let reason = match error.find_root() {
+        DataFusionError::ResourcesExhausted(words) => format!(
+            "its rows can't be sorted in so much memory and temporary space (compaction.memory_bytes, \
+             compaction.spill_bytes_max): {words}"
+        ),
+        // A full disk is emptied by somebody.
+        DataFusionError::IoError(error) => return Error::Unavailable(format!("{table}: sorting its rows: {error}")),
+        other => format!("sorting its rows: {other}"),
+    };
+    Error::Broken { table: table.to_owned(), reason }
+}

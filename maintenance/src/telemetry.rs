@@ -1,0 +1,32 @@
+//! What maintenance tells.
+use crate::compaction::Compacted;
+use std::time::Duration;
+
+/// Describes the metrics, each present from the start.
+pub fn describe() {
+    for name in [RUNS, ROWS, COPIES] {
+        metrics::counter!(name).increment(0);
+    }
+}
+
+/// Compactions that were committed.
+const RUNS: &str = "playhead_compaction_runs_total";
+/// Rows in the files that they wrote.
+const ROWS: &str = "playhead_compaction_rows_total";
+/// Copies that they removed.
+const COPIES: &str = "playhead_compaction_copies_removed_total";
+/// How long they took, seconds.
+const SECONDS: &str = "playhead_compaction_seconds";
+/// Bytes of files that wait to be sorted.
+const WAITING: &str = "playhead_compaction_waiting_bytes";
+
+pub(crate) fn compacted(done: &Compacted, took: Duration) {
+    metrics::counter!(RUNS).increment(1);
+    metrics::counter!(ROWS).increment(done.rows);
+    metrics::counter!(COPIES).increment(done.copies);
+    metrics::histogram!(SECONDS).record(took.as_secs_f64());
+}
+
+pub(crate) fn waiting(bytes: u64) {
+    metrics::gauge!(WAITING).set(bytes as f64);
+}

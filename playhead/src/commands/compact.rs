@@ -1,0 +1,94 @@
+//! `playhead compact`: what lies unsorted in the table `events`, now.
+use super::{Context, Error, Outcome};
+use crate::cli;
+use crate::clock::SystemClock;
+use crate::compaction::compaction;
+use crate::terminal;
+use event::clock::Clock;
+use indicatif::HumanBytes;
+use lake::table::Table;
+use lake::upkeep::{Options, Upkeep};
+use maintenance::{Compacted, Scope, Step, Unsorted, unsorted};
+use serde_json::json;
+
+/// Compacts date after date; or only says which.
+pub async fn run(context: &Context, options: cli::Compact) -> Result<Outcome, Error> {
+    terminal::init_logging("warn");
+    let storage = context.look()?;
+    let Some(mut table) = Table::open(&storage.lake.tables().events).await? else {
+        return Err("there is no table events in this lake: no sink has brought any event there".into());
+    };
+    let scope = Scope::Asked(options.date);
+    let waiting = unsorted(&table.files().await?, &scope);
+    if options.dry_run {
+        say_waiting(&waiting, context.common.json);
+        return Ok(Outcome::Right);
+    }
+    let now_ms = || SystemClock.now() / 1000;
+    let mut compaction = compaction(&context.config, &storage, scope);
+    let mut upkeep = Upkeep::new(Options::default());
+    let bar = terminal::progress(waiting.iter().map(|date| date.bytes).sum(), "compact");
+    let mut done = Compacted::default();
+    loop {
+        // A node that took the table's upkeep back has it for good: two would throw away each other's work.
+        let Some(fence) = upkeep.fence(&mut table, now_ms()).await? else { return Err(overtaken(&done)) };
+        match compaction.step(&mut table, &fence, now_ms()).await? {
+            Step::Nothing => break,
+            Step::Done(step) => {
+                bar.inc(step.bytes_from);
+                done.add(&step);
+            }
+            Step::Superseded => {}
+            Step::NoRoom => {
+                return Err(
+                    "copies were found, and too many windows wait to be computed again (table late_windows): ask \
+                            again when who keeps the rollups has corrected some"
+                        .into(),
+                );
+            }
+        }
+    }
+    bar.finish_and_clear();
+    match context.common.json {
+        true => terminal::say_json(&json!(done)),
+        false => terminal::say(in_words(&done)),
+    }
+    Ok(Outcome::Right)
+}
+
+fn overtaken(done: &Compacted) -> Error {
+    format!(
+        "another process took over the table's maintenance; until then: {}. Ask again, or leave it to that one",
+        in_words(done)
+    )
+    .into()
+}
+
+fn say_waiting(waiting: &[Unsorted], as_json: bool) {
+    if as_json {
+        terminal::say_json(&json!({ "dates": waiting }));
+        return;
+    }
+    if waiting.is_empty() {
+        terminal::say("nothing lies unsorted");
+    }
+    for date in waiting {
+        let name = date.date.as_deref().unwrap_or("without a date");
+        terminal::say(format_args!("{name}: {} files, {}, lie unsorted", date.files, HumanBytes(date.bytes)));
+    }
+}
+
+fn in_words(done: &Compacted) -> String {
+    if done.files_from == 0 {
+        return "nothing lay unsorted".to_owned();
+    }
+    format!(
+        "{} files, {}, became {} of {} rows, {}; {} copies were removed",
+        done.files_from,
+        HumanBytes(done.bytes_from),
+        done.files_into,
+        done.rows,
+        HumanBytes(done.bytes_into),
+        done.copies
+    )
+}
