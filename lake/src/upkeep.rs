@@ -11,11 +11,10 @@
 //!                              └▶ jobs: compaction (`maintenance`), with the same fence
 //! ```
 //!
-//! Safe beside a sink that commits at the same time: both go by compare-and-swap. Not a vacuum: files that no commit
-//! ever named are not looked for. A kill between the writing of a file and its commit, a merge that failed half-way and
-//! a commit whose outcome was never learnt leave such files; no reader sees them, they cost only space, and they stay
-//! until a vacuum (any engine's, with a retention longer than the longest flush) deletes them. On a store a kill within
-//! an upload leaves its parts too, until the bucket's own rule for incomplete uploads deletes them.
+//! Safe beside a sink that commits at the same time: both go by compare-and-swap. A kill between the writing of a file and
+//! its commit, a merge that failed half-way and a commit whose outcome was never learnt leave files that no commit names; no
+//! reader sees them, and a vacuum once a day deletes those that are days old. On a store a kill within an upload leaves its
+//! parts too, until the bucket's own rule for incomplete uploads deletes them.
 mod checkpoint;
 mod job;
 mod lease;
@@ -24,6 +23,7 @@ mod pace;
 mod plan;
 mod retire;
 mod tend;
+mod vacuum;
 
 pub use job::{Job, Tended};
 pub use lease::EPOCH;
@@ -56,6 +56,9 @@ pub struct Options {
     /// Files whose rows a commit removed are deleted as merged ones are. Only for tables whose rows nobody but us
     /// removes: else what somebody deleted from a table could not be had back from an older version.
     pub retire_removed: bool,
+    /// Files that no commit names are deleted when they are this old, ms: longer than the log remembers what it removed
+    /// (`delta.deletedFileRetentionDuration`), and than anybody takes from writing a file to its commit.
+    pub orphan_ms: i64,
 }
 
 impl Default for Options {
@@ -68,6 +71,7 @@ impl Default for Options {
             lease_retry_ms: 600_000,
             retire_ms: 24 * 3_600_000,
             retire_removed: false,
+            orphan_ms: 3 * 24 * 3_600_000,
         }
     }
 }
@@ -83,6 +87,8 @@ pub struct Done {
     pub merged_into: usize,
     /// Files that earlier merges replaced and that were deleted from the store.
     pub retired: usize,
+    /// Files that no commit names and that were deleted.
+    pub vacuumed: usize,
     /// More merges are waiting: the next pass need not wait.
     pub more: bool,
     /// Another process owns the table's upkeep: nothing was done.
@@ -95,6 +101,7 @@ pub struct Upkeep {
     options: Options,
     lease: Lease,
     retired: retire::Retired,
+    vacuum: vacuum::Vacuum,
     jobs: Vec<Box<dyn Job>>,
 }
 
@@ -106,7 +113,8 @@ impl Upkeep {
 
     /// The same, with further work for the table.
     pub fn with_jobs(options: Options, jobs: Vec<Box<dyn Job>>) -> Upkeep {
-        Upkeep { options, lease: Lease::default(), retired: retire::Retired::default(), jobs }
+        let (lease, retired, vacuum) = (Lease::default(), retire::Retired::default(), vacuum::Vacuum::default());
+        Upkeep { options, lease, retired, vacuum, jobs }
     }
 
     /// One pass over a table: a checkpoint if due (then log cleanup and deletion of what was merged long ago), at
@@ -146,6 +154,7 @@ impl Upkeep {
             checkpoint::clean_log(table).await?;
             done.retired = self.retired.pass(table, now_ms, &self.options).await?;
         }
+        done.vacuumed = self.vacuum.pass(table, now_ms, &self.options).await?;
         self.merge(table, &fence, now_ms, &mut done).await?;
         for job in &mut self.jobs {
             done.more |= job.pass(table, &fence, now_ms).await?;

@@ -8,6 +8,7 @@ crate::support::on_both! {
     a_checkpoint_is_made_when_due_and_a_reopened_table_is_the_same
     a_second_owner_takes_the_lease_and_the_first_one_waits
     merged_files_are_deleted_a_day_later_and_nothing_else_is
+    files_that_no_commit_names_are_deleted_when_they_are_days_old
 }
 
 const HOUR_MS: i64 = 3_600_000;
@@ -101,4 +102,32 @@ async fn merged_files_are_deleted_a_day_later_and_nothing_else_is(lake: Lake) {
     }
     assert!(lake.exists(&stray.path).await, "no commit ever named it");
     assert_eq!(read_all(&Table::open(&lake.location).await.unwrap().unwrap()).await, partition_rows(0, 0..50));
+}
+
+async fn files_that_no_commit_names_are_deleted_when_they_are_days_old(lake: Lake) {
+    let mut table = lake.table().await;
+    for round in 0..8 {
+        flush(&mut table, DATE, round * 5..round * 5 + 5).await;
+    }
+    let stray = crate::support::write(&table, DATE, &[(1, 0..3)]).await;
+    let foreign = format!("event_date={DATE}/part-00000-of-another-engine.c000.snappy.parquet");
+    lake.put(&foreign, b"PAR1").await;
+    let upkeep = || Upkeep::new(Options { checkpoint_commits: 1_000, ..Options::default() });
+    assert_eq!(upkeep().pass(&mut table, now_ms()).await.unwrap().vacuumed, 0, "a writer may be about to commit it");
+    let merged_from = lake.names(Some(&format!("event_date={DATE}"))).await;
+    assert_eq!(merged_from.len(), 8 + 1 + 1 + 1, "and what was merged is there for readers");
+    let mut later = upkeep();
+    assert_eq!(later.pass(&mut table, now_ms() + 80 * HOUR_MS).await.unwrap().vacuumed, 1);
+    assert!(!lake.exists(&stray.path).await);
+    assert!(lake.exists(&foreign).await, "it is not ours");
+    assert_eq!(
+        lake.names(Some(&format!("event_date={DATE}"))).await.len(),
+        10,
+        "the log still tells of those that were merged"
+    );
+    let stray = crate::support::write(&table, DATE, &[(1, 0..3)]).await;
+    assert_eq!(later.pass(&mut table, now_ms() + 90 * HOUR_MS).await.unwrap().vacuumed, 0, "once a day");
+    assert_eq!(later.pass(&mut table, now_ms() + 105 * HOUR_MS).await.unwrap().vacuumed, 1);
+    assert!(!lake.exists(&stray.path).await);
+    assert_eq!(read_all(&Table::open(&lake.location).await.unwrap().unwrap()).await, partition_rows(0, 0..40));
 }
