@@ -12,7 +12,7 @@
 //!             ▲ start_offset = 4: the smallest offset with a row in the window
 //! ```
 //!
-//! Not for what is further apart than N rows: that is deduplicated when a date is sealed.
+//! Not for what is further apart than N rows: that is deduplicated when its date is compacted (`maintenance`).
 //!
 //! Memory, a partition: 32 bytes a row for the ring of keys, 5 bytes a bucket for the index over it (a power of two
 //! of buckets, at most 8/7 full: 5.7 to 11.4 bytes a row), and 16 bytes a record. For N = 1,000,000 that is

@@ -128,7 +128,7 @@ impl Compaction {
         let started = Instant::now();
         self.settle(table, fence).await?;
         let planned = plan(&table.files().await?, &self.config, &self.scope, now_ms);
-        telemetry::waiting(planned.unsorted_bytes);
+        telemetry::unsorted(planned.unsorted_bytes);
         let Some(task) = planned.task else { return Ok(Step::Nothing) };
         let copies = copies::find(table, &task.sorted_anew, &task.beside).await?;
         let removes_rows = copies.count() > 0;

@@ -10,15 +10,15 @@ pub fn describe() {
 }
 
 /// Compactions that were committed.
-const RUNS: &str = "playhead_compaction_runs_total";
+const RUNS: &str = "playhead_maintenance_compactions_total";
 /// Rows in the files that they wrote.
-const ROWS: &str = "playhead_compaction_rows_total";
+const ROWS: &str = "playhead_maintenance_compacted_rows_total";
 /// Copies that they removed.
-const COPIES: &str = "playhead_compaction_copies_removed_total";
+const COPIES: &str = "playhead_maintenance_copies_removed_total";
 /// How long they took, seconds.
-const SECONDS: &str = "playhead_compaction_seconds";
-/// Bytes of files that wait to be sorted.
-const WAITING: &str = "playhead_compaction_waiting_bytes";
+const SECONDS: &str = "playhead_maintenance_compaction_seconds";
+/// Bytes of files that lie unsorted.
+const UNSORTED: &str = "playhead_maintenance_unsorted_bytes";
 
 pub(crate) fn compacted(done: &Compacted, took: Duration) {
     metrics::counter!(RUNS).increment(1);
@@ -27,6 +27,6 @@ pub(crate) fn compacted(done: &Compacted, took: Duration) {
     metrics::histogram!(SECONDS).record(took.as_secs_f64());
 }
 
-pub(crate) fn waiting(bytes: u64) {
-    metrics::gauge!(WAITING).set(bytes as f64);
+pub(crate) fn unsorted(bytes: u64) {
+    metrics::gauge!(UNSORTED).set(bytes as f64);
 }

@@ -23,7 +23,7 @@ RULES = ROOT / "deploy/prometheus/alerts.yml"
 TESTS = ROOT / "deploy/prometheus/alerts_test.yml"
 DASHBOARD = ROOT / "deploy/grafana/playhead.json"
 OPERATIONS = ROOT / "docs/operations.md"
-ROOMS = ["ingest", "log", "lake", "sink", "processor", "playhead"]
+ROOMS = ["ingest", "log", "lake", "sink", "processor", "maintenance", "playhead"]
 # Exports process_..., the names that all clients of Prometheus use.
 PROCESS_CRATE = "metrics-process"
 METRIC = re.compile(r"\b(?:playhead|process)_[a-z_]+[a-z]\b")
@@ -31,7 +31,7 @@ METRIC = re.compile(r"\b(?:playhead|process)_[a-z_]+[a-z]\b")
 SUFFIX = re.compile(r"_(bucket|sum|count)$")
 # Series that a healthy cluster over Kafka does not have: of the embedded log, of trouble, of upkeep that is not due yet.
 MAY_BE_EMPTY = re.compile(
-    r"playhead_log_|playhead_kafka_\w+_errors_total|refetches_total|request_failures_total|refused_total|lake_commit_conflicts_total|lake_merged_files_total|lake_checkpoint_seconds"
+    r"playhead_log_|playhead_kafka_\w+_errors_total|refetches_total|request_failures_total|refused_total|lake_commit_conflicts_total|lake_merged_files_total|lake_checkpoint_seconds|maintenance_compaction_seconds"
     r"|(sink|processor)_superseded_total|windows_cut_total|lake_upkeep_stopped|sink_dead_letters_total\S*\[\$"
 )
 VARIABLES = {"$__rate_interval": "1m", "$__interval": "1m", "$instance": ".*", "$partition": ".*"}

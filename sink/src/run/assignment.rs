@@ -226,7 +226,7 @@ impl Sink {
 
     /// The table holds everything below `offset`: retention by age and budget may drop it. The dedup window reaches
     /// further back, to D, but may be cut short: held back for it, a full disk would refuse events for the sake of
-    /// duplicates that are found again when their date is sealed.
+    /// duplicates that are found again when their date is compacted.
     pub(super) async fn release(&mut self, partition: u32, offset: u64) -> Result<(), Error> {
         let limit = self.limit();
         let released = self.reader.release(partition, offset);
