@@ -4,6 +4,7 @@ mod audit;
 mod bad_input;
 mod cluster;
 mod commands;
+mod compaction;
 mod documents;
 mod durability;
 mod faults_kafka;

@@ -43,6 +43,11 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
+    /// Some events of the window are in no rollup's count: it is left to the correction, whole.
+    pub(crate) fn has_late_events(&self) -> bool {
+        self.events > 0
+    }
+
     /// No event made it: a revision is asked for, whichever.
     pub(crate) fn is_filled_in(&self) -> bool {
         self.events == 0 && self.awaits.is_none()

@@ -153,8 +153,7 @@ impl Merged {
         let Some(mut due) = self.due(partitions).await? else { return Ok(false) };
         // After the partials: who did not count an event of one of these windows had marked it before.
         let marks = if due.starts.is_empty() { Marks::new() } else { late.read().await? };
-        let is_marked =
-            |start: &i64| marks.get(&(self.name.clone(), *start)).is_some_and(|mark| !Mark::is_filled_in(mark));
+        let is_marked = |start: &i64| marks.get(&(self.name.clone(), *start)).is_some_and(Mark::has_late_events);
         due.starts.retain(|start| !is_marked(start));
         let Some((mut windows, unreadable)) = self.merge(&due, groups).await? else {
             self.at_once = (due.starts.len() / 2).max(1);

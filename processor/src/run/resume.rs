@@ -42,7 +42,10 @@ impl Processor {
         // After the tables: whoever moved a position past a window that it did not keep open had marked it before.
         let marks = self.late_windows.read().await?;
         for rollup in &mut self.rollups {
-            let of_rollup = marks.keys().filter(|(of, _)| *of == rollup.name).map(|(_, start)| *start);
+            let of_rollup = marks
+                .iter()
+                .filter(|((of, _), mark)| *of == rollup.name && mark.has_late_events())
+                .map(|((_, start), _)| *start);
             rollup.kept.marked_before(of_rollup);
         }
         for (partition, held) in log {
