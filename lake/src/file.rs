@@ -35,16 +35,19 @@ pub struct DataFile {
     pub rows: u64,
     /// Delta's stats JSON (numRecords, minValues, maxValues, nullCount).
     pub stats: String,
+    /// When the oldest of its rows was written, where they come out of other files, ms; `None`: with the file.
+    pub oldest_ms: Option<i64>,
 }
 
 impl DataFile {
-    /// The Add action; `modification_time` as the store says, ms.
+    /// The Add action; `modification_time` as the store says, ms. The log says that of the oldest rows: a file that is merged
+    /// again and again would never be old.
     pub(crate) fn add(&self, modification_time: i64, data_change: bool) -> Add {
         Add {
             path: self.path.clone(),
             partition_values: self.partition_values.clone().into_iter().collect(),
             size: i64::try_from(self.bytes).unwrap_or(i64::MAX),
-            modification_time,
+            modification_time: self.oldest_ms.unwrap_or(modification_time),
             data_change,
             stats: Some(self.stats.clone()),
             tags: None,
@@ -67,7 +70,7 @@ pub struct ActiveFile {
     pub bytes: u64,
     /// numRecords of its stats.
     pub rows: Option<u64>,
-    /// Milliseconds.
+    /// When its rows were written, those of them that were first, ms.
     pub modification_time: i64,
 }
 

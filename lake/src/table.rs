@@ -127,6 +127,14 @@ impl Table {
         self.views().filter(within).map(|view| self.active(&view)).collect()
     }
 
+    /// The smallest value of `column`, a time, that a file may have, µs; `None`: there is no file.
+    ///
+    /// # Errors
+    /// As [`Table::files`].
+    pub async fn first_time(&self, column: &str) -> Result<Option<i64>, Error> {
+        Ok(self.views().map(|view| times_of(view.stats().as_deref(), column).0).min())
+    }
+
     /// The store that its files are read from, by their paths: for a reader of Parquet other than [`Table::read_file`].
     pub fn store(&self) -> Arc<dyn ObjectStore> {
         self.store.clone()

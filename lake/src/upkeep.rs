@@ -154,8 +154,8 @@ impl Upkeep {
             checkpoint::clean_log(table).await?;
             done.retired = self.retired.pass(table, now_ms, &self.options).await?;
         }
-        done.vacuumed = self.vacuum.pass(table, now_ms, &self.options).await?;
         self.merge(table, &fence, now_ms, &mut done).await?;
+        done.vacuumed = self.vacuum.pass(table, now_ms, &self.options).await;
         for job in &mut self.jobs {
             done.more |= job.pass(table, &fence, now_ms).await?;
         }

@@ -127,7 +127,7 @@ impl Table {
         };
         let (bytes, statistics) = bytes;
         let (rows, stats) = (statistics.rows(), statistics.json());
-        Ok(DataFile { path, partition_values, bytes, rows, stats })
+        Ok(DataFile { path, partition_values, bytes, rows, stats, oldest_ms: None })
     }
 }
 

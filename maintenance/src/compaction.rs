@@ -1,10 +1,11 @@
 //! Compaction of `events`: one date at a time, in one commit.
 //!
 //! ```text
-//!  settle ─▶ plan ─▶ copies ─▶ mark windows of copies ─▶ write files ─▶ commit
+//!  settle ─▶ plan ─▶ copies ─▶ write files ─▶ mark windows of copies ─▶ commit
 //! ```
-//! A kill between any two steps leaves files that no commit names, and perhaps marks that await a value that `events` does not
+//! Marks come last before the commit: what fails before them has marked nothing. A kill between any two steps leaves files that no commit names, and perhaps marks that await a value that `events` does not
 //! reach: whoever has the lease moves `events` there before its next step (`settle`), and those windows are computed again, to the same figures.
+use crate::limits::{Bounds, PUT_OFF_MS};
 use crate::telemetry;
 use crate::windows::Windows;
 use async_trait::async_trait;
@@ -111,13 +112,21 @@ pub struct Compaction {
     scope: Scope,
     spill_dir: PathBuf,
     windows: Box<dyn Windows>,
+    bounds: Bounds,
+    /// After a failure: not before, ms since 1970.
+    put_off_to_ms: Option<i64>,
 }
 
 impl Compaction {
     /// Of the table that it is given, step by step. Rows are spilled to `spill_dir`; `windows` are told of copies before they
     /// go.
     pub fn new(config: Config, scope: Scope, spill_dir: PathBuf, windows: Box<dyn Windows>) -> Compaction {
-        Compaction { config, scope, spill_dir, windows }
+        Compaction { config, scope, spill_dir, windows, bounds: Bounds::default(), put_off_to_ms: None }
+    }
+
+    /// With other bounds: for tests, which have few rows.
+    pub fn bounded(self, bounds: Bounds) -> Compaction {
+        Compaction { bounds, ..self }
     }
 
     /// One step: at most one date's files, or a part of them, in one commit that carries `fence`. `now_ms`: ms since 1970.
@@ -127,30 +136,23 @@ impl Compaction {
     pub async fn step(&mut self, table: &mut Table, fence: &Txn, now_ms: i64) -> Result<Step, Error> {
         let started = Instant::now();
         self.settle(table, fence).await?;
+        if self.scope == Scope::Due && !self.config.enabled {
+            return Ok(Step::Nothing);
+        }
         let planned = plan(&table.files().await?, &self.config, &self.scope, now_ms);
         telemetry::unsorted(planned.unsorted_bytes);
         let Some(task) = planned.task else { return Ok(Step::Nothing) };
-        let copies = copies::find(table, &task.sorted_anew, &task.beside).await?;
-        let removes_rows = copies.count() > 0;
-        let rewrites = table.txn(REWRITES).await?;
-        if removes_rows {
-            let times_us: Vec<i64> = copies.times_us.iter().copied().collect();
-            if !self.windows.mark(&times_us, rewrites.unwrap_or(0) + 1).await? {
-                tracing::warn!(
-                    table = table.name(),
-                    copies = copies.count(),
-                    "compaction waits: too many windows wait to be computed again (table late_windows)"
-                );
-                return Ok(Step::NoRoom);
-            }
-        }
+        let copies = copies::find(table, &task.sorted_anew, &task.beside, &self.bounds).await?;
         let mut commit = self.written(table, &task, &copies).await?;
         commit.txns.push(fence.clone());
-        commit.data_change = removes_rows;
-        if removes_rows {
-            let next = rewrites.unwrap_or(0) + 1;
-            commit.txns.push(Txn { app: REWRITES.to_owned(), expected: rewrites, new: next });
-            commit.txns.extend(removed_totals(table, &copies).await?);
+        if copies.count() > 0 {
+            let fits = self.rows_go(table, &copies, &mut commit).await;
+            if !matches!(fits, Ok(true)) {
+                table.discard(&commit.adds).await;
+            }
+            if !fits? {
+                return Ok(Step::NoRoom);
+            }
         }
         let done = told(&commit, &copies);
         commit.info.insert("playhead.compaction".to_owned(), json!(done));
@@ -170,6 +172,17 @@ impl Compaction {
                 Ok(Step::Superseded)
             }
         }
+    }
+
+    /// Marks the windows of copies, and adds to the commit what tells that they go; `false`: there is no room for the marks.
+    async fn rows_go(&mut self, table: &Table, copies: &Copies, commit: &mut Commit) -> Result<bool, Error> {
+        let rewrites = table.txn(REWRITES).await?;
+        let next = rewrites.unwrap_or(0) + 1;
+        commit.data_change = true;
+        commit.txns.push(Txn { app: REWRITES.to_owned(), expected: rewrites, new: next });
+        commit.txns.extend(removed_totals(table, copies).await?);
+        let times_us: Vec<i64> = copies.times_us.iter().copied().collect();
+        self.windows.mark(&times_us, next).await
     }
 
     /// Marks that await what `events` does not have are of a compaction that did not come to its commit, and never will: its
@@ -231,10 +244,34 @@ impl Compaction {
 
 #[async_trait]
 impl Job for Compaction {
+    /// What a compaction can't get over is said, and tried again later: nothing else of the table's upkeep waits for it.
     async fn pass(&mut self, table: &mut Table, fence: &Txn, now_ms: i64) -> Result<bool, Error> {
-        Ok(matches!(self.step(table, fence, now_ms).await?, Step::Done(_)))
+        if self.put_off_to_ms.is_some_and(|to| now_ms < to) {
+            return Ok(false);
+        }
+        self.put_off_to_ms = None;
+        let words = match self.step(table, fence, now_ms).await {
+            Ok(Step::Done(_)) => return Ok(true),
+            Ok(Step::Nothing | Step::Superseded) => return Ok(false),
+            Ok(Step::NoRoom) => NO_ROOM.to_owned(),
+            Err(error @ Error::NotDurable { .. }) => return Err(error),
+            Err(error) => error.to_string(),
+        };
+        telemetry::failed();
+        self.put_off_to_ms = Some(now_ms.saturating_add(PUT_OFF_MS));
+        tracing::error!(
+            table = table.name(),
+            reason = words,
+            "compaction can't go on; nothing was changed, events come in and small files are merged; it is tried again in \
+             ten minutes"
+        );
+        Ok(false)
     }
 }
+
+/// Why copies stay for now.
+pub const NO_ROOM: &str = "copies were found, and too many windows wait to be computed again (table late_windows): they go when \
+                           who keeps the rollups has corrected some";
 
 fn told(commit: &Commit, copies: &Copies) -> Compacted {
     Compacted {

@@ -17,6 +17,7 @@ mod limits;
 mod telemetry;
 mod windows;
 
-pub use compaction::{Compacted, Compaction, Config, Scope, Step, Unsorted, unsorted};
+pub use compaction::{Compacted, Compaction, Config, NO_ROOM, Scope, Step, Unsorted, unsorted};
+pub use limits::Bounds;
 pub use telemetry::describe;
 pub use windows::{NoWindows, Windows};

@@ -1,17 +1,38 @@
 //! Every bound of maintenance, each with its arithmetic.
 
-/// Keys that are compared at once: an entry of the map takes some 100 bytes, so 200 MB. More rows take more passes over the
-/// keys of the dates beside.
-pub const KEYS_AT_ONCE: u64 = 2_000_000;
+/// What the search for copies holds at a time. Together with the filter some 450 MB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bounds {
+    /// Keys that are compared at once: 81 bytes each in a map of 2^21 buckets, 170 MB. More take more readings of the keys of
+    /// what is sorted anew.
+    pub keys_at_once: u64,
+    /// Rows of other files whose keys may be among those: 80 bytes each. Of the rows that have none one in a thousand.
+    pub candidates_max: usize,
+    /// Copies that one compaction removes: some 60 bytes each. More go with the next one.
+    pub copies_max: usize,
+}
 
-/// Copies that one compaction removes: 24 bytes each. More go with the next one.
-pub const COPIES_MAX: usize = 1_000_000;
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds { keys_at_once: 1_800_000, candidates_max: 1_000_000, copies_max: 1_000_000 }
+    }
+}
 
-/// Bytes of files that one compaction takes: at some 40 bytes an event 50 million, a few minutes of one core.
-pub const INPUT_BYTES_MAX: u64 = 2 << 30;
+/// A key that is not among the new ones is taken for one that may be, so often: 14 bits a key, 45 MB for 25 million.
+pub const FALSE_POSITIVES: f64 = 0.001;
 
-/// Files that one compaction takes: their footers are read one after the other, and the commit names each.
-pub const INPUT_FILES_MAX: usize = 2_000;
+/// The filter has room for so many keys at least.
+pub const FILTERED_ROWS_MIN: u64 = 10_000;
+
+/// Bytes of files that one compaction takes: at some 40 bytes an event 25 million, which is minutes of one core and well below
+/// the ten minutes that a process has the maintenance lease for.
+pub const INPUT_BYTES_MAX: u64 = 1 << 30;
+
+/// Files that one compaction takes: their footers are in memory together.
+pub const INPUT_FILES_MAX: usize = 128;
 
 /// Rows that the sort hands on at once.
 pub const BATCH_ROWS: usize = 8_192;
+
+/// After a compaction that failed, or found no room for its marks: the next try, ms.
+pub const PUT_OFF_MS: i64 = 600_000;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Describes the metrics, each present from the start.
 pub fn describe() {
-    for name in [RUNS, ROWS, COPIES] {
+    for name in [RUNS, ROWS, COPIES, FAILURES] {
         metrics::counter!(name).increment(0);
     }
 }
@@ -15,6 +15,8 @@ const RUNS: &str = "playhead_maintenance_compactions_total";
 const ROWS: &str = "playhead_maintenance_compacted_rows_total";
 /// Copies that they removed.
 const COPIES: &str = "playhead_maintenance_copies_removed_total";
+/// Tries that came to nothing: the log says why.
+const FAILURES: &str = "playhead_maintenance_failures_total";
 /// How long they took, seconds.
 const SECONDS: &str = "playhead_maintenance_compaction_seconds";
 /// Bytes of files that lie unsorted.
@@ -25,6 +27,10 @@ pub(crate) fn compacted(done: &Compacted, took: Duration) {
     metrics::counter!(ROWS).increment(done.rows);
     metrics::counter!(COPIES).increment(done.copies);
     metrics::histogram!(SECONDS).record(took.as_secs_f64());
+}
+
+pub(crate) fn failed() {
+    metrics::counter!(FAILURES).increment(1);
 }
 
 pub(crate) fn unsorted(bytes: u64) {

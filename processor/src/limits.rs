@@ -23,6 +23,10 @@ pub const LATENESS_MAX: Duration = Duration::from_secs(3_600);
 /// 100 bytes, and all are written anew with each change.
 pub const LATE_WINDOWS_MAX: usize = 6 * 30 * 1_440;
 
+/// Of those, windows that await a rewrite of `events`: a quarter, so that late events have their room. Of four rollups of minutes they
+/// are eleven days.
+pub const AWAITING_MAX: usize = LATE_WINDOWS_MAX / 4;
+
 /// Windows of a rollup whose partials are merged at once, when they are small.
 pub const CLOSED_AT_ONCE: usize = 60;
 

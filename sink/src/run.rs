@@ -63,12 +63,9 @@ pub(crate) async fn run(
 const TABLES: [&str; 2] = ["events", "dead_letters"];
 
 fn kept_up(lake: &Lake, jobs: Vec<Box<dyn Job>>) -> Vec<Tended> {
-    // Compaction does for a quiet date what merging across the classes would do.
-    let quiet_ms = if jobs.is_empty() { Options::default().quiet_ms } else { i64::MAX };
-    let of_events = Options { quiet_ms, ..Options::default() };
     let [events, dead_letters] = TABLES.map(str::to_owned);
     vec![
-        Tended { name: events, location: lake.events.clone(), options: of_events, jobs },
+        Tended { name: events, location: lake.events.clone(), options: Options::default(), jobs },
         Tended {
             name: dead_letters,
             location: lake.dead_letters.clone(),

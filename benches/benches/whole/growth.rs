@@ -139,6 +139,7 @@ fn hollow_file(folder: &Path, number: usize) -> DataFile {
         partition_values: BTreeMap::from([("event_date".to_owned(), Some(date))]),
         bytes: FILE_BYTES,
         rows: 1_000_000,
+        oldest_ms: None,
         stats: r#"{"numRecords":1000000}"#.to_owned(),
     }
 }

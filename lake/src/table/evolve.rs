@@ -7,9 +7,12 @@ use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel as _;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake_core::kernel::{Action, MetadataExt as _, StructField, StructType};
 use deltalake_core::protocol::DeltaOperation;
+use std::time::Duration;
 
 /// Others that add columns at the same time: processes of a new version that start together.
 const RACES_MAX: u32 = 20;
+/// Longer after each further race.
+const BACKOFF: Duration = Duration::from_millis(50);
 
 impl Table {
     /// Adds the nullable columns of `wanted` that the table lacks.
@@ -17,7 +20,7 @@ impl Table {
     /// # Errors
     /// As [`Table::reload`]; a column without which rows can't be is [`Error::Incompatible`].
     pub async fn add_missing_columns(&mut self, wanted: &Schema) -> Result<(), Error> {
-        for _ in 0..RACES_MAX {
+        for race in 0..RACES_MAX {
             let (missing, held): (Vec<FieldRef>, Vec<FieldRef>) =
                 wanted.fields().iter().cloned().partition(|field| self.lacks(field));
             if missing.is_empty() {
@@ -29,7 +32,11 @@ impl Table {
             match self.put_columns(&missing).await {
                 Ok(()) => tracing::info!(table = self.name, columns = names.join(", "), "columns added"),
                 // Another one was first, or the reply was lost: what is there now says which.
-                Err(error) => tracing::info!(table = self.name, %error, "looking whether the columns are there"),
+                Err(error @ Error::Unavailable(_)) => {
+                    tracing::info!(table = self.name, %error, "looking whether the columns are there");
+                    tokio::time::sleep(BACKOFF * race).await;
+                }
+                Err(stop) => return Err(stop),
             }
             self.update().await?;
         }

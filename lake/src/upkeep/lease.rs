@@ -18,7 +18,8 @@ pub const EPOCH: &str = "maintenance/epoch";
 #[derive(Debug, Default)]
 pub(crate) struct Lease {
     epoch: Option<i64>,
-    lost_at_ms: Option<i64>,
+    /// Another owner's epoch, and since when it is known, ms.
+    other: Option<(Option<i64>, i64)>,
 }
 
 /// Who owns the upkeep.
@@ -31,8 +32,8 @@ pub(crate) enum Standing {
 }
 
 impl Lease {
-    /// Holds the lease on the table's snapshot, or takes it. One that another process took is taken back only after
-    /// `retry_ms`.
+    /// Holds the lease on the table's snapshot, or takes it. From another process it is taken when that one has had it for
+    /// `retry_ms`: however many there are, each has it for so long.
     pub(crate) async fn hold(&mut self, table: &mut Table, now_ms: i64, retry_ms: i64) -> Result<Standing, Error> {
         let seen = table.txn(EPOCH).await?;
         if let Some(epoch) = self.epoch {
@@ -41,20 +42,24 @@ impl Lease {
             }
             // Daily bread where several sinks live.
             tracing::info!(table = table.name, epoch, now = ?seen, "another process took over the upkeep");
-            (self.epoch, self.lost_at_ms) = (None, Some(now_ms));
+            (self.epoch, self.other) = (None, Some((seen, now_ms)));
         }
-        if self.lost_at_ms.is_some_and(|lost| now_ms.saturating_sub(lost) < retry_ms) {
+        match self.other {
+            Some((known, _)) if known != seen => self.other = Some((seen, now_ms)),
+            _ => {}
+        }
+        if self.other.is_some_and(|(_, since)| now_ms.saturating_sub(since) < retry_ms) {
             return Ok(Standing::Other);
         }
         let next = seen.unwrap_or(0).saturating_add(1);
         let take = Commit { txns: vec![Txn { app: EPOCH.to_owned(), expected: seen, new: next }], ..Commit::default() };
         match table.commit(&take).await? {
             Outcome::Committed { .. } => {
-                (self.epoch, self.lost_at_ms) = (Some(next), None);
+                (self.epoch, self.other) = (Some(next), None);
                 Ok(Standing::Owner(next))
             }
             Outcome::Superseded => {
-                self.lost_at_ms = Some(now_ms);
+                self.other = Some((table.txn(EPOCH).await?, now_ms));
                 Ok(Standing::Other)
             }
         }

@@ -9,7 +9,7 @@
 //! Streaming: of one partition at a time, and of each input only the row group under way; an input is opened when its
 //! first offset is due, so inputs that follow each other in the log (flushes do) are read one after the other.
 use crate::error::Error;
-use crate::file::{ActiveFile, Layout};
+use crate::file::{ActiveFile, DataFile, Layout};
 use crate::read::{Opened, rows};
 use crate::table::{Commit, Table, Txn};
 use crate::write::Piece;
@@ -52,7 +52,10 @@ pub(crate) async fn merged(table: &Table, groups: &[Vec<ActiveFile>], fence: Txn
     let mut commit = Commit { txns: vec![fence], ..Commit::default() };
     for group in groups {
         match merge_group(table, group).await {
-            Ok(file) => commit.adds.push(file),
+            Ok(file) => {
+                let oldest_ms = group.iter().map(|file| file.modification_time).min();
+                commit.adds.push(DataFile { oldest_ms, ..file });
+            }
             Err(error) => {
                 table.discard(&commit.adds).await;
                 return Err(error);
@@ -64,7 +67,7 @@ pub(crate) async fn merged(table: &Table, groups: &[Vec<ActiveFile>], fence: Txn
     Ok(commit)
 }
 
-async fn merge_group(table: &Table, group: &[ActiveFile]) -> Result<crate::table::DataFile, Error> {
+async fn merge_group(table: &Table, group: &[ActiveFile]) -> Result<DataFile, Error> {
     let mut inputs = Vec::with_capacity(group.len());
     let mut expected = 0;
     let opening = group.iter().map(|file| table.open_file_of(&file.path, file.bytes)).collect::<Vec<_>>();

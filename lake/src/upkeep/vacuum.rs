@@ -25,40 +25,53 @@ pub(crate) struct Vacuum {
 }
 
 impl Vacuum {
-    /// Deletes orphans if it is time; how many.
-    pub(crate) async fn pass(&mut self, table: &Table, now_ms: i64, options: &Options) -> Result<usize, Error> {
+    /// Deletes orphans if it is time; how many. What fails is only logged: they cost space, and nothing waits for it.
+    pub(crate) async fn pass(&mut self, table: &Table, now_ms: i64, options: &Options) -> usize {
         if self.at_ms.is_some_and(|at| now_ms.saturating_sub(at) < EVERY_MS) {
-            return Ok(0);
-        }
-        let orphans = orphans(table, now_ms.saturating_sub(options.orphan_ms)).await?;
-        let mut deletions = table.store.delete_stream(futures::stream::iter(orphans.into_iter().map(Ok)).boxed());
-        let mut deleted = 0;
-        while let Some(deletion) = deletions.next().await {
-            match deletion {
-                Ok(_) => deleted += 1,
-                Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(error::store(&table.name, "delete an orphan", &error, Missing::Passes)),
-            }
+            return 0;
         }
         self.at_ms = Some(now_ms);
+        let mut deleted = 0;
+        if let Err(error) = delete(table, now_ms, options, &mut deleted).await {
+            tracing::warn!(table = table.name, %error, "files that no commit names stay until tomorrow's vacuum");
+        }
         if deleted > 0 {
             tracing::info!(table = table.name, deleted, "vacuum: deleted files that no commit names");
         }
-        Ok(deleted)
+        deleted
     }
 }
 
-/// Files of ours that were written before `until_ms`, and that neither the snapshot nor a removal names. The listing comes
-/// first: what is committed after it is in it only if it is young.
-async fn orphans(table: &Table, until_ms: i64) -> Result<Vec<StorePath>, Error> {
-    let mut old = Vec::new();
+async fn delete(table: &Table, now_ms: i64, options: &Options, deleted: &mut usize) -> Result<(), Error> {
+    let orphans = orphans(table, now_ms, options.orphan_ms).await?;
+    let mut deletions = table.store.delete_stream(futures::stream::iter(orphans.into_iter().map(Ok)).boxed());
+    while let Some(deletion) = deletions.next().await {
+        match deletion {
+            Ok(_) => *deleted += 1,
+            Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(error::store(&table.name, "delete an orphan", &error, Missing::Passes)),
+        }
+    }
+    Ok(())
+}
+
+/// Files of ours that are `orphan_ms` old, and that neither the snapshot nor a removal names. The snapshot is older than the
+/// listing: what was committed between is young. By the store's own clock, too: a machine whose clock is ahead would take
+/// files for old that somebody is about to commit.
+async fn orphans(table: &Table, now_ms: i64, orphan_ms: i64) -> Result<Vec<StorePath>, Error> {
+    let (mut ours, mut newest_ms) = (Vec::new(), i64::MIN);
     let mut listed = table.store.list(None);
     let failed = |error: object_store::Error| error::store(&table.name, "list it", &error, Missing::Passes);
     while let Some(file) = listed.try_next().await.map_err(failed)? {
-        if is_ours(&file.location) && file.last_modified.timestamp_millis() <= until_ms {
-            old.push(file.location);
+        let at_ms = file.last_modified.timestamp_millis();
+        newest_ms = newest_ms.max(at_ms);
+        if is_ours(&file.location) {
+            ours.push((at_ms, file.location));
         }
     }
+    let until_ms = now_ms.min(newest_ms).saturating_sub(orphan_ms);
+    let old = ours.into_iter().filter(|(at_ms, _)| *at_ms <= until_ms);
+    let mut old: Vec<StorePath> = old.map(|(_, path)| path).collect();
     let mut named: HashSet<StorePath> = HashSet::new();
     for view in table.views() {
         named.insert(table.store_path(&view.path())?);

@@ -3,7 +3,7 @@
 //!
 //! Only what is sorted anew can have copies that nobody has looked for: its keys are in memory, as many as are good at once,
 //! and every row that may have the same key is compared with them.
-use crate::limits::{COPIES_MAX, KEYS_AT_ONCE};
+use crate::limits::{Bounds, FALSE_POSITIVES, FILTERED_ROWS_MIN};
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -11,6 +11,7 @@ use event::dedup::{Key, tenant_hash};
 use event::schema::Column;
 use futures::TryStreamExt as _;
 use lake::table::{ActiveFile, Error, Table};
+use parquet::bloom_filter::Sbbf;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -33,6 +34,7 @@ pub(super) struct Copies {
     /// Rows of the files that are sorted anew.
     pub(super) rows_read: u64,
     count: usize,
+    most: usize,
 }
 
 impl Copies {
@@ -42,7 +44,7 @@ impl Copies {
     }
 
     fn add(&mut self, row: &Row, files: &[&ActiveFile]) {
-        if self.count == COPIES_MAX {
+        if self.count == self.most {
             self.is_cut = true;
             return;
         }
@@ -72,7 +74,7 @@ impl Row {
 }
 
 /// The rows that stay, of those keys that are looked at.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Kept {
     rows: HashMap<Key, Row>,
 }
@@ -90,67 +92,114 @@ impl Kept {
             Entry::Occupied(held) => (*held.get() != row).then_some(row),
         }
     }
-
-    /// The copies that a batch brings to light, whose rows come after `first` others of `file`; `None`: it is shaped in
-    /// another way.
-    fn look(
-        &mut self,
-        batch: &RecordBatch,
-        (file, first): (u32, u64),
-        is_new: bool,
-        is_of_pass: impl Fn(u128) -> bool,
-    ) -> Option<Vec<Row>> {
-        let columns = Columns::of(batch)?;
-        let mut copies = Vec::new();
-        // Of the tenant before: nearly always the same.
-        let mut tenant = ("", tenant_hash(""));
-        for row in 0..batch.num_rows() {
-            let id = u128::from_be_bytes(columns.ids.value(row).try_into().ok()?);
-            if !is_of_pass(id) {
-                continue;
-            }
-            let name = columns.tenants.value(row);
-            if name != tenant.0 {
-                tenant = (name, tenant_hash(name));
-            }
-            let found = columns.row(row, file, first);
-            copies.extend(self.compare(Key { tenant: tenant.1, id }, found, is_new));
-        }
-        Some(copies)
-    }
 }
 
-/// The copies among `new` rows, and between them and those `beside`.
-pub(super) async fn find(table: &Table, new: &[ActiveFile], beside: &[ActiveFile]) -> Result<Copies, Error> {
-    let rows: u64 = new.iter().map(|file| file.rows.unwrap_or(KEYS_AT_ONCE)).sum();
-    let passes = rows.div_ceil(KEYS_AT_ONCE).max(1);
+/// The copies among `new` rows, and between them and those `beside`. Those beside are read once: of them only rows whose key
+/// may be among the new ones, by a filter over all of these, are kept and compared.
+pub(super) async fn find(
+    table: &Table,
+    new: &[ActiveFile],
+    beside: &[ActiveFile],
+    bounds: &Bounds,
+) -> Result<Copies, Error> {
     let files: Vec<&ActiveFile> = new.iter().chain(beside).collect();
-    let mut copies = Copies::default();
-    for pass in 0..passes {
-        let mut kept = Kept::default();
-        for (at, file) in files.iter().enumerate() {
-            let is_new = at < new.len();
-            let mut first = 0;
-            let mut batches = table.read_file(&file.path, Some(&COLUMNS)).await?;
-            while let Some(batch) = batches.try_next().await? {
-                let looked = kept.look(&batch, (at as u32, first), is_new, |id| id % u128::from(passes) == pass.into());
-                let found = looked.ok_or_else(|| Error::Broken {
-                    table: table.name().to_owned(),
-                    reason: format!(
-                        "{} holds rows of another shape, or an event_id that is not of 16 bytes",
-                        file.path
-                    ),
-                })?;
-                found.iter().for_each(|copy| copies.add(copy, &files));
-                first += batch.num_rows() as u64;
-                if is_new && pass == 0 {
-                    copies.rows_read += batch.num_rows() as u64;
+    let mut copies = Copies { most: bounds.copies_max, ..Copies::default() };
+    let mut filter = filter_of(table, new)?;
+    for (at, file) in new.iter().enumerate() {
+        each_row(table, file, at, |key, _| {
+            copies.rows_read += 1;
+            filter.insert(&bytes_of(key)[..]);
+        })
+        .await?;
+    }
+    let mut candidates: Vec<(Key, Row)> = Vec::new();
+    for (at, file) in beside.iter().enumerate() {
+        each_row(table, file, new.len() + at, |key, row| {
+            if filter.check(&bytes_of(key)[..]) {
+                match candidates.len() < bounds.candidates_max {
+                    true => candidates.push((key, row)),
+                    false => copies.is_cut = true,
                 }
-                tokio::task::yield_now().await;
+            }
+        })
+        .await?;
+    }
+    drop(filter);
+    let passes = copies.rows_read.div_ceil(bounds.keys_at_once).max(1);
+    for pass in 0..passes {
+        let rows = usize::try_from(copies.rows_read / passes).unwrap_or(0);
+        let mut kept = Kept { rows: HashMap::with_capacity(rows) };
+        let is_of_pass = |key: Key| spread(key) % passes == pass;
+        for (at, file) in new.iter().enumerate() {
+            each_row(table, file, at, |key, row| {
+                if is_of_pass(key)
+                    && let Some(copy) = kept.compare(key, row, true)
+                {
+                    copies.add(&copy, &files);
+                }
+            })
+            .await?;
+        }
+        for (key, row) in candidates.iter().filter(|(key, _)| is_of_pass(*key)) {
+            if let Some(copy) = kept.compare(*key, *row, false) {
+                copies.add(&copy, &files);
             }
         }
     }
     Ok(copies)
+}
+
+/// Room for the keys of these files.
+fn filter_of(table: &Table, files: &[ActiveFile]) -> Result<Sbbf, Error> {
+    let rows: u64 = files.iter().map(|file| file.rows.unwrap_or(FILTERED_ROWS_MIN)).sum();
+    let filter = Sbbf::new_with_ndv_fpp(rows.max(FILTERED_ROWS_MIN), FALSE_POSITIVES);
+    filter.map_err(|error| Error::Broken { table: table.name().to_owned(), reason: error.to_string() })
+}
+
+fn bytes_of(key: Key) -> [u8; 24] {
+    let mut bytes = [0; 24];
+    bytes[..8].copy_from_slice(&key.tenant.to_le_bytes());
+    bytes[8..].copy_from_slice(&key.id.to_le_bytes());
+    bytes
+}
+
+/// Ids of one maker may share their first or last bytes: none of a key's bits decides alone in which pass it is.
+fn spread(key: Key) -> u64 {
+    let folded = (key.id as u64) ^ ((key.id >> 64) as u64).rotate_left(32) ^ key.tenant;
+    let mixed = (folded ^ (folded >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed >> 32
+}
+
+/// Shows each row of a file, which is the `at`th that is looked at.
+async fn each_row(table: &Table, file: &ActiveFile, at: usize, mut show: impl FnMut(Key, Row)) -> Result<(), Error> {
+    let mut first = 0;
+    let mut batches = table.read_file(&file.path, Some(&COLUMNS)).await?;
+    while let Some(batch) = batches.try_next().await? {
+        rows_of(&batch, (at as u32, first), &mut show).ok_or_else(|| Error::Broken {
+            table: table.name().to_owned(),
+            reason: format!("{} holds rows of another shape, or an event_id that is not of 16 bytes", file.path),
+        })?;
+        first += batch.num_rows() as u64;
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
+/// The rows of a batch, which come after `first` others of their file; `None`: they are shaped in another way.
+fn rows_of(batch: &RecordBatch, (file, first): (u32, u64), show: &mut impl FnMut(Key, Row)) -> Option<()> {
+    let columns = Columns::of(batch)?;
+    // Of the tenant before: nearly always the same.
+    let mut tenant = ("", tenant_hash(""));
+    for row in 0..batch.num_rows() {
+        let id = u128::from_be_bytes(columns.ids.value(row).try_into().ok()?);
+        let name = columns.tenants.value(row);
+        if name != tenant.0 {
+            tenant = (name, tenant_hash(name));
+        }
+        show(Key { tenant: tenant.1, id }, columns.row(row, file, first));
+    }
+    Some(())
 }
 
 struct Columns<'a> {

@@ -10,7 +10,7 @@ use chrono::NaiveDate;
 use lake::table::{ActiveFile, Layout};
 use lake::tables::EVENT_DATE;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Which dates are compacted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,8 +80,9 @@ pub fn plan(files: &[ActiveFile], config: &Config, scope: &Scope, now_ms: i64) -
     let due = dates.iter().find(|(values, files)| is_due(values, files, config, scope, now_ms));
     let Some((values, of_date)) = due else { return Plan { unsorted_bytes, ..Plan::default() } };
     let sorted_anew = chosen(of_date, config);
+    let taken: HashSet<&str> = sorted_anew.iter().map(|file| file.path.as_str()).collect();
     let is_beside = |file: &&ActiveFile| {
-        are_neighbours(date(values), date(&file.partition_values)) && !sorted_anew.iter().any(|of| of.path == file.path)
+        are_neighbours(date(values), date(&file.partition_values)) && !taken.contains(file.path.as_str())
     };
     let beside = files.iter().filter(is_beside).cloned().collect();
     Plan { task: Some(Task { values: (*values).clone(), sorted_anew, beside }), unsorted_bytes }
@@ -139,5 +140,71 @@ fn are_neighbours(one: Option<NaiveDate>, other: Option<NaiveDate>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => (one - other).num_days().abs() <= 1,
         (one, other) => one == other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_MS: i64 = 3_600_000;
+    const MIB: u64 = 1 << 20;
+
+    fn file(name: &str, date: &str, bytes: u64, modification_time: i64) -> ActiveFile {
+        let partition_values = BTreeMap::from([(EVENT_DATE.to_owned(), Some(date.to_owned()))]);
+        let path = format!("event_date={date}/{name}");
+        ActiveFile { path, partition_values, bytes, rows: Some(1), modification_time }
+    }
+
+    fn planned(files: &[ActiveFile], scope: &Scope, now_ms: i64) -> Option<(Vec<String>, Vec<String>)> {
+        let names = |files: &[ActiveFile]| {
+            let mut names: Vec<String> =
+                files.iter().map(|file| file.path.rsplit('/').next().unwrap().to_owned()).collect();
+            names.sort();
+            names
+        };
+        let task = plan(files, &Config::default(), scope, now_ms).task?;
+        Some((names(&task.sorted_anew), names(&task.beside)))
+    }
+
+    #[test]
+    fn a_date_is_due_when_a_file_of_it_has_lain_unsorted_for_long_or_much_lies_unsorted() {
+        let few = [file("part-a", "2026-11-20", MIB, 0), file("part-b", "2026-11-20", MIB, 5 * HOUR_MS)];
+        assert_eq!(planned(&few, &Scope::Due, 6 * HOUR_MS - 1), None);
+        let all = Some((vec!["part-a".to_owned(), "part-b".to_owned()], Vec::new()));
+        assert_eq!(planned(&few, &Scope::Due, 6 * HOUR_MS), all, "with its younger ones");
+        assert_eq!(planned(&few, &Scope::Asked(None), 0), all);
+        assert_eq!(planned(&few, &Scope::Asked("2026-11-21".parse().ok()), 6 * HOUR_MS), None);
+        let much = [file("part-a", "2026-11-20", 600 * MIB, 0), file("part-b", "2026-11-20", 500 * MIB, 0)];
+        assert_eq!(planned(&much, &Scope::Due, 1).unwrap().0, ["part-a"], "a gigabyte at a time");
+        let sorted = [file("sorted-a", "2026-11-20", MIB, 0)];
+        assert_eq!(planned(&sorted, &Scope::Asked(None), 100 * HOUR_MS), None);
+        assert_eq!(plan(&much, &Config::default(), &Scope::Due, 0).unsorted_bytes, 1_100 * MIB);
+    }
+
+    #[test]
+    fn small_sorted_files_are_sorted_again_and_copies_are_looked_for_a_day_around() {
+        let files = [
+            file("part-a", "2026-11-20", MIB, 0),
+            file("sorted-small", "2026-11-20", 10 * MIB, 0),
+            file("sorted-large", "2026-11-20", 300 * MIB, 0),
+            file("sorted-before", "2026-11-19", MIB, 0),
+            file("part-after", "2026-11-21", MIB, 6 * HOUR_MS),
+            file("sorted-far", "2026-11-22", MIB, 0),
+        ];
+        let (sorted_anew, beside) = planned(&files, &Scope::Due, 6 * HOUR_MS).unwrap();
+        assert_eq!(sorted_anew, ["part-a", "sorted-small"]);
+        assert_eq!(beside, ["part-after", "sorted-before", "sorted-large"]);
+    }
+
+    #[test]
+    fn a_file_that_is_larger_than_the_bound_is_sorted_alone_and_many_are_taken_in_parts() {
+        let large = [file("part-a", "2026-11-20", 2 * INPUT_BYTES_MAX, 0), file("part-b", "2026-11-20", MIB, 1)];
+        assert_eq!(planned(&large, &Scope::Due, 6 * HOUR_MS).unwrap().0, ["part-a"]);
+        let many: Vec<_> =
+            (0..200).map(|number| file(&format!("part-{number:03}"), "2026-11-20", MIB, number)).collect();
+        let (sorted_anew, beside) = planned(&many, &Scope::Due, 6 * HOUR_MS).unwrap();
+        assert_eq!((sorted_anew.len(), beside.len()), (INPUT_FILES_MAX, 200 - INPUT_FILES_MAX));
+        assert_eq!(sorted_anew[0], "part-000", "the oldest first");
     }
 }

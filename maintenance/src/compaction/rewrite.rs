@@ -99,11 +99,18 @@ pub(super) async fn sorted_anew(
         }
     }
     done.tally = written.get();
-    let is_whole = source.lock().await.peek().await?.is_none() && done.tally.rows == rows;
+    let rest = source.lock().await.peek().await.map(|rest| rest.is_some());
+    let is_whole = match rest {
+        Ok(is_left) => !is_left && done.tally.rows == rows,
+        Err(error) => {
+            table.discard(&done.files).await;
+            return Err(error);
+        }
+    };
     verified(table, done, read.get(), is_whole).await
 }
 
-/// Writes the rows of one file less the `removed` ones, as they lay; `None`: none is left.
+/// Writes the rows of one file less the `removed` ones, as they lay: as a file of the same age, or none where no row is left.
 pub(super) async fn less(table: &Table, file: &ActiveFile, removed: &Removed) -> Result<Written, Error> {
     let (read, written) = (Counter::default(), Counter::default());
     let rows = rows_of(table, std::slice::from_ref(file), removed, &read).await?;
@@ -122,6 +129,7 @@ pub(super) async fn less(table: &Table, file: &ActiveFile, removed: &Removed) ->
     if is_empty {
         table.discard(std::slice::from_ref(&new)).await;
     }
+    let new = DataFile { oldest_ms: Some(file.modification_time), ..new };
     let files = if is_empty { Vec::new() } else { vec![new] };
     verified(table, Written { files, tally: written.get() }, read.get(), true).await
 }
@@ -132,7 +140,8 @@ async fn verified(table: &Table, done: Written, read: Tally, is_whole: bool) -> 
         return Ok(done);
     }
     table.discard(&done.files).await;
-    let reason = format!("of {} rows that were read {in_files} others would be written: nothing is changed", read.rows);
+    let reason =
+        format!("{} rows were read and {in_files} written, or not the same ones: nothing is changed", read.rows);
     Err(broken(table.name(), reason))
 }
 

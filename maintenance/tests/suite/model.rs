@@ -1,6 +1,7 @@
 //! Random histories of a table, with kills at any await, merges beside, and two owners: no row is ever lost or doubled, the
 //! lowest place stays, and whatever went was told before.
 use crate::support::{Event, Keeper, Lake, Told, all, append, event, rewrites};
+use maintenance::Bounds;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,7 +80,11 @@ async fn history(seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     let (lake, told, mut model, mut next) = (Lake::new(), Told::default(), Model::default(), [0, 0]);
     let mut sink = lake.table().await;
-    let mut keepers = [Keeper::new(&lake, &told).await, Keeper::new(&lake, &told).await];
+    // So few at a time that one step takes several passes, leaves copies for the next one, or both.
+    let few = Bounds { keys_at_once: 5, candidates_max: 3, copies_max: 2 };
+    let bounds = if rng.random_bool(0.5) { Bounds::default() } else { few };
+    let keeper = async || Keeper::new(&lake, &told).await.bounded(bounds.clone());
+    let mut keepers = [keeper().await, keeper().await];
     for step in 0..rng.random_range(4..20) {
         let what = match rng.random_range(0..6) {
             0..3 => {
@@ -98,7 +103,7 @@ async fn history(seed: u64) {
                 let polls = rng.random_range(1..120);
                 let at = rng.random_range(0..2);
                 killed(polls, keepers[at].step()).await;
-                keepers[at] = Keeper::new(&lake, &told).await;
+                keepers[at] = keeper().await;
                 "killed step"
             }
             _ => {
@@ -114,7 +119,7 @@ async fn history(seed: u64) {
         };
         model.check(&lake, &told, &format!("seed {seed}, step {step}, {what}")).await;
     }
-    let mut last = Keeper::new(&lake, &told).await;
+    let mut last = keeper().await;
     last.compact().await;
     model.check(&lake, &told, &format!("seed {seed}, end")).await;
     let held: BTreeSet<_> = all(&last.table).await.iter().map(|event| event.place).collect();

@@ -11,7 +11,8 @@ use futures::TryStreamExt;
 use lake::table::{Commit, Error, Outcome, Table, Txn};
 use lake::tables::{LOG, REWRITES, events, txn_names};
 use lake::upkeep::{Options, Upkeep};
-use maintenance::{Compaction, Config, Scope, Step, Windows};
+use maintenance::{Bounds, Compaction, Config, Scope, Step, Windows};
+use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -43,7 +44,7 @@ pub fn date(time_us: i64) -> String {
 /// A lake of one table `events`, which several processes open.
 #[derive(Clone)]
 pub struct Lake {
-    store: Arc<InMemory>,
+    pub store: Arc<InMemory>,
 }
 
 impl Lake {
@@ -52,10 +53,15 @@ impl Lake {
     }
 
     pub async fn table(&self) -> Table {
+        self.table_on(self.store.clone()).await
+    }
+
+    /// Through a store that lies over this one.
+    pub async fn table_on(&self, store: Arc<dyn ObjectStore>) -> Table {
         let mut spec = events(2, 10);
         spec.properties.insert(LOG.to_owned(), "cluster/events".to_owned());
         let url = url::Url::parse("memory:///events").unwrap();
-        Table::open_or_create_with_store(self.store.clone(), url, &spec).await.unwrap()
+        Table::open_or_create_with_store(store, url, &spec).await.unwrap()
     }
 }
 
@@ -189,10 +195,24 @@ impl Keeper {
         Keeper::with(lake, told, Config::default(), Path::new("/nowhere")).await
     }
 
+    /// With other bounds.
+    pub fn bounded(self, bounds: Bounds) -> Keeper {
+        Keeper { compaction: self.compaction.bounded(bounds), ..self }
+    }
+
+    /// Of a table that was opened before.
+    pub fn on(table: Table, told: &Told) -> Keeper {
+        Keeper::of(table, told, Config::default(), Path::new("/nowhere"))
+    }
+
     pub async fn with(lake: &Lake, told: &Told, config: Config, spill_dir: &Path) -> Keeper {
+        Keeper::of(lake.table().await, told, config, spill_dir)
+    }
+
+    fn of(table: Table, told: &Told, config: Config, spill_dir: &Path) -> Keeper {
         let options = Options { lease_retry_ms: 0, merge_files_min: 3, ..Options::default() };
         let compaction = Compaction::new(config, Scope::Asked(None), spill_dir.to_owned(), Box::new(told.clone()));
-        Keeper { table: lake.table().await, upkeep: Upkeep::new(options), compaction }
+        Keeper { table, upkeep: Upkeep::new(options), compaction }
     }
 
     /// Under the lease, which it takes.

@@ -8,7 +8,7 @@ use event::clock::Clock;
 use indicatif::HumanBytes;
 use lake::table::Table;
 use lake::upkeep::{Options, Upkeep};
-use maintenance::{Compacted, Scope, Step, Unsorted, unsorted};
+use maintenance::{Compacted, NO_ROOM, Scope, Step, Unsorted, unsorted};
 use serde_json::json;
 
 /// Compacts date after date; or only says which.
@@ -40,11 +40,7 @@ pub async fn run(context: &Context, options: cli::Compact) -> Result<Outcome, Er
             }
             Step::Superseded => {}
             Step::NoRoom => {
-                return Err(
-                    "copies were found, and too many windows wait to be computed again (table late_windows): ask \
-                            again when who keeps the rollups has corrected some"
-                        .into(),
-                );
+                return Err(format!("{NO_ROOM}. Until then: {}", in_words(&done)).into());
             }
         }
     }

@@ -6,7 +6,6 @@ use crate::compaction::compaction;
 use crate::config::Config;
 use crate::storage::Storage;
 use ingest::pages::Pages;
-use lake::upkeep::Job;
 use log::Log;
 use maintenance::Scope;
 use processor::live::{Live, Peers};
@@ -55,9 +54,8 @@ pub fn sink(
     stop: &CancellationToken,
 ) -> Task<sink::Error> {
     maintenance::describe();
-    let compaction = || Box::new(compaction(config, storage, Scope::Due)) as Box<dyn Job>;
     let parts = sink::Parts {
-        jobs: config.compaction.enabled.then(compaction).into_iter().collect(),
+        jobs: vec![Box::new(compaction(config, storage, Scope::Due))],
         log: log.clone(),
         lake: storage.lake.tables(),
         dedup_rows: config.dedup.rows,

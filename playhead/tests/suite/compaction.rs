@@ -58,7 +58,7 @@ fn copies_go_with_compactions_that_are_killed_at_any_moment_and_rollups_forget_t
         pause(Duration::from_millis(700));
         let mut compaction = node::spawn(&compact);
         pause(Duration::from_millis(random.random_range(0..COMPACTION_MS)));
-        compaction.kill();
+        compaction.kill().unwrap();
         if round == ROUNDS / 2 {
             node.kill();
             node = node::start(with_settings(&data, &settings), &listen, &admin);

@@ -172,6 +172,7 @@ impl Corrected {
         let counted = Arc::new(counted);
         self.needs.retain(|start, _| marks.contains_key(start));
         due.fence = self.table.corrections().await?;
+        let first_start_us = self.table.first_start().await?;
         let can_be = |(_, mark): &(&i64, &Mark)| mark.end_us <= watermark_us && reached.has(mark);
         let mut marks: Vec<(i64, &Mark)> = marks.iter().filter(can_be).map(|(start, mark)| (*start, mark)).collect();
         // Late events go before what is filled in.
@@ -181,18 +182,25 @@ impl Corrected {
             let starts: BTreeSet<i64> = marks.iter().map(|(start, _)| *start).collect();
             let mut latest = self.table.latest(&starts).await?;
             for (start, mark) in marks {
-                let mut is_covered = |positions: &Positions| {
-                    due.covered.insert(*start, Covered { positions: positions.clone(), rewrites: None });
+                let mut is_covered = |positions: &Positions, rewrites: Option<i64>| {
+                    due.covered.insert(*start, Covered { positions: positions.clone(), rewrites });
                 };
                 match latest.remove(start) {
-                    Some(_) if mark.is_filled_in() => is_covered(&mark.positions),
+                    Some(_) if mark.is_filled_in() => is_covered(&mark.positions, None),
                     // Its rows changed since: whatever it was computed of, it is computed again.
                     Some(held) if mark.awaits.is_none() && covers(&held.positions, &mark.positions) => {
-                        is_covered(&held.positions)
+                        is_covered(&held.positions, None)
                     }
                     // What it was computed of must be in `events` too: else the later revision would know less.
                     Some(held) if !covers(&reached.positions, &held.positions) => {}
                     Some(held) if now_us < held.closed_at.saturating_add(wait_us(held.revision)) => {}
+                    // It was never this rollup's: nothing that went was counted.
+                    None if mark.awaits.is_some()
+                        && !mark.has_late_events()
+                        && first_start_us.is_none_or(|first| *start < first) =>
+                    {
+                        is_covered(&mark.positions, Some(reached.rewrites))
+                    }
                     // One that was merged, or left to the correction, knew of partitions that who marked it did not have.
                     None if !mark.is_filled_in()
                         && !covers(&reached.positions, self.needs.entry(*start).or_insert_with(|| counted.clone())) => {

@@ -82,6 +82,7 @@ pub(crate) async fn marks(at: &Location) -> Result<Marks, LakeError> {
 }
 
 /// A handle of the table.
+#[derive(Debug)]
 pub(crate) struct LateWindows {
     table: Table,
 }
@@ -119,9 +120,7 @@ impl LateWindows {
 
     /// The table of whichever log; `None`: no processor has begun.
     pub(crate) async fn existing(at: &Location) -> Result<Option<LateWindows>, LakeError> {
-        let Some(mut table) = Table::open(at).await? else { return Ok(None) };
-        table.add_missing_columns(&Schema::new(vec![awaits_field()])).await?;
-        Ok(Some(LateWindows { table }))
+        Ok(Table::open(at).await?.map(|table| LateWindows { table }))
     }
 
     /// All marks.
@@ -196,6 +195,7 @@ impl LateWindows {
             if !change(&mut marks) {
                 return Ok(());
             }
+            self.table.add_missing_columns(&Schema::new(vec![awaits_field()])).await?;
             let mut commit = Commit { removes: self.table.files().await?, data_change: true, ..Commit::default() };
             if !marks.is_empty() {
                 let rows = rows(&self.table.data_schema(), &marks).map_err(|error| broken(error.to_string()))?;

@@ -1,56 +1,92 @@
 //! Windows whose rows in `events` change after they were counted: copies that compaction removes.
 //!
 //! They are marked before the change, and each mark names the value of [`lake::tables::REWRITES`] that `events` will have with
-//! it. The correction waits for that, and computes them from what is there then.
-use super::marks::{LateWindows, Mark, Marks, marks};
+//! it. The correction waits for that, and computes them from what is there then. Windows are marked whether they have a
+//! revision or not: one may be computed for the first time between the mark and the change. The mark stays for that long.
+use super::marks::{LateWindows, Mark, Marks};
+use crate::limits::AWAITING_MAX;
 use crate::positions::Positions;
 use crate::rollup::Definition;
-use crate::table::{newest_revisions, reached};
-use crate::windows::Windows;
+use crate::table::reached;
 use crate::{Error, Lake};
 use event::clock::Micros;
 use lake::table::{Error as LakeError, Table};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-/// Marks the windows that hold one of these moments (µs), of every rollup that has a table: those that have a revision, and
-/// those that are not closed yet. Durable when it returns.
-///
-/// # Errors
-/// [`Error::TooManyLate`] when not all fit beside those that wait already.
-pub async fn mark(lake: &Lake, times_us: &[i64], awaits: i64, marked_at: Micros) -> Result<(), Error> {
-    let Some(mut late) = LateWindows::existing(&lake.late_windows).await? else { return Ok(()) };
-    let mut marks = Marks::new();
-    for rollup in lake.rollups.folders().await? {
-        let Some(table) = Table::open(&lake.rollups.join(&rollup)).await? else { continue };
-        let windows = Definition::of_table(&rollup, &table).and_then(|held| held.windows().ok());
-        let Some(windows) = windows else { continue };
-        for start in counted(&rollup, &table, windows, times_us).await? {
-            let mark = Mark {
-                end_us: windows.end(start),
-                positions: Positions::new(),
-                events: 0,
-                awaits: Some(awaits),
-                marked_at,
-            };
-            marks.insert((rollup.clone(), start), mark);
-        }
+/// A rollup that is so far behind the others is kept by nobody: its windows would wait for ever.
+const KEPT_WITHIN: Duration = Duration::from_secs(7 * 86_400);
+
+/// Who marks such windows, of every rollup that has a table.
+#[derive(Debug)]
+pub struct Rewritten {
+    lake: Lake,
+    late: Option<LateWindows>,
+}
+
+impl Rewritten {
+    /// Of this lake.
+    pub fn new(lake: Lake) -> Rewritten {
+        Rewritten { lake, late: None }
     }
-    late.mark(&marks).await
-}
 
-/// The largest value that a mark waits for.
-pub async fn awaited(lake: &Lake) -> Result<Option<i64>, LakeError> {
-    Ok(marks(&lake.late_windows).await?.values().filter_map(|mark| mark.awaits).max())
-}
+    /// Marks the windows that hold one of these moments (µs). Durable when it returns.
+    ///
+    /// # Errors
+    /// [`Error::TooManyLate`]: there is no room for all of them, and none is marked.
+    pub async fn mark(&mut self, times_us: &[i64], awaits: i64, marked_at: Micros) -> Result<(), Error> {
+        let mut new = Marks::new();
+        for (rollup, definition) in self.rollups().await? {
+            let Ok(windows) = definition.windows() else { continue };
+            for time in times_us {
+                for back in 0..windows.of_event() {
+                    let start = windows.start(*time, back);
+                    let end_us = windows.end(start);
+                    let mark = Mark { end_us, positions: Positions::new(), events: 0, awaits: Some(awaits), marked_at };
+                    new.insert((rollup.clone(), start), mark);
+                    if new.len() > AWAITING_MAX {
+                        return Err(Error::TooManyLate);
+                    }
+                }
+            }
+        }
+        // None: no processor has begun, and nothing is counted.
+        let Some(late) = self.late().await? else { return Ok(()) };
+        // Late events have their room beside.
+        let held = late.read().await?;
+        if held.values().filter(|mark| mark.awaits.is_some()).count() + new.len() > AWAITING_MAX {
+            return Err(Error::TooManyLate);
+        }
+        late.mark(&new).await
+    }
 
-/// Starts of the windows that hold one of these moments, and whose rows were counted or are being counted.
-async fn counted(rollup: &str, table: &Table, windows: Windows, times_us: &[i64]) -> Result<BTreeSet<i64>, LakeError> {
-    let closed_to_us = reached(rollup, table).await?.map_or(i64::MIN, |(watermark_us, _)| watermark_us);
-    let of_time = |time: &i64| (0..windows.of_event()).map(|back| windows.start(*time, back)).collect::<Vec<_>>();
-    let starts: BTreeSet<i64> = times_us.iter().flat_map(of_time).collect();
-    let (closed, mut counted): (BTreeSet<i64>, BTreeSet<i64>) =
-        starts.into_iter().partition(|start| windows.end(*start) <= closed_to_us);
-    // One that is closed without a revision was never this rollup's, or was filtered out as a whole.
-    counted.extend(newest_revisions(table, &closed).await?.into_keys());
-    Ok(counted)
+    /// The largest value that a mark waits for.
+    pub async fn awaited(&mut self) -> Result<Option<i64>, LakeError> {
+        let Some(late) = self.late().await? else { return Ok(None) };
+        Ok(late.read().await?.values().filter_map(|mark| mark.awaits).max())
+    }
+
+    async fn late(&mut self) -> Result<Option<&mut LateWindows>, LakeError> {
+        if self.late.is_none() {
+            self.late = LateWindows::existing(&self.lake.late_windows).await?;
+        }
+        Ok(self.late.as_mut())
+    }
+
+    /// The rollups that somebody keeps.
+    async fn rollups(&self) -> Result<BTreeMap<String, Definition>, LakeError> {
+        let mut found = BTreeMap::new();
+        for rollup in self.lake.rollups.folders().await? {
+            let Some(table) = Table::open(&self.lake.rollups.join(&rollup)).await? else { continue };
+            let closed_to_us = reached(&rollup, &table).await?.map(|(watermark_us, _)| watermark_us);
+            if let Some(definition) = Definition::of_table(&rollup, &table) {
+                found.insert(rollup, (definition, closed_to_us));
+            }
+        }
+        let newest_us = found.values().filter_map(|(_, closed_to_us)| *closed_to_us).max();
+        let oldest_us = newest_us.map_or(i64::MIN, |newest| newest.saturating_sub(KEPT_WITHIN.as_micros() as i64));
+        // One that has closed nothing yet is counting.
+        found.retain(|_, (_, closed_to_us)| closed_to_us.is_none_or(|closed_to_us| closed_to_us >= oldest_us));
+        Ok(found.into_iter().map(|(rollup, (definition, _))| (rollup, definition)).collect())
+    }
 }

@@ -8,7 +8,7 @@ use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use event::clock::Micros;
 use futures::TryStreamExt;
-use lake::table::{Commit, Error, Outcome, Table, Txn};
+use lake::table::{Commit, Error, Outcome, Txn};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -29,9 +29,22 @@ impl RollupTable {
         self.table.txn(&standing::corrections(&self.base)).await
     }
 
+    /// Start of the first window that the table may have, µs, as its files' statistics say; `None`: it has no file.
+    pub(crate) async fn first_start(&self) -> Result<Option<i64>, Error> {
+        self.table.first_time(START).await
+    }
+
     /// The newest revisions of the windows that begin at `starts` (µs), in the snapshot.
     pub(crate) async fn latest(&self, starts: &BTreeSet<i64>) -> Result<BTreeMap<i64, Latest>, Error> {
-        newest_revisions(&self.table, starts).await
+        let mut latest = BTreeMap::<i64, Latest>::new();
+        for file in self.table.files_within(START, &at(starts)).await? {
+            let columns = [START, "revision", "closed_at", "positions"];
+            let mut batches = self.table.read_file(&file.path, Some(&columns)).await?;
+            while let Some(batch) = batches.try_next().await? {
+                take(&batch, starts, &mut latest).ok_or_else(|| of_another_shape(&self.name, &file.path))?;
+            }
+        }
+        Ok(latest)
     }
 
     /// Commits windows computed again of everything below `positions`, each as the revision after its newest one;
@@ -88,19 +101,6 @@ impl RollupTable {
         }
         Ok(())
     }
-}
-
-/// The same for who has no handle of the rollup.
-pub(crate) async fn newest_revisions(table: &Table, starts: &BTreeSet<i64>) -> Result<BTreeMap<i64, Latest>, Error> {
-    let mut latest = BTreeMap::<i64, Latest>::new();
-    for file in table.files_within(START, &at(starts)).await? {
-        let columns = [START, "revision", "closed_at", "positions"];
-        let mut batches = table.read_file(&file.path, Some(&columns)).await?;
-        while let Some(batch) = batches.try_next().await? {
-            take(&batch, starts, &mut latest).ok_or_else(|| of_another_shape(table.name(), &file.path))?;
-        }
-    }
-    Ok(latest)
 }
 
 /// These moments, as ranges.
