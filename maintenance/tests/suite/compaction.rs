@@ -140,6 +140,19 @@ async fn an_owner_that_slept_through_a_takeover_changes_nothing() {
 }
 
 #[tokio::test]
+async fn what_marks_await_whose_compaction_never_came_is_reached_by_the_next_owner() {
+    let (lake, told) = (Lake::new(), Told::default());
+    let mut table = lake.table().await;
+    append(&mut table, &[event(0, 10, 1, 0)]).await;
+    // Who marked these was killed, and its copies are gone otherwise.
+    told.marks.lock().unwrap().insert(event(0, 11, 1, 0).time_us, 3);
+    let mut keeper = Keeper::new(&lake, &told).await;
+    assert_eq!(keeper.compact().await, 0);
+    assert_eq!(rewrites(&keeper.table).await, 3);
+    assert_eq!(all(&keeper.table).await, [event(0, 10, 1, 0)]);
+}
+
+#[tokio::test]
 async fn what_a_sink_commits_meanwhile_stays() {
     let (lake, told) = (Lake::new(), Told::default());
     let (mut table, mut keeper) = (lake.table().await, Keeper::new(&lake, &told).await);

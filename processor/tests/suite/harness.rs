@@ -218,10 +218,20 @@ impl Harness {
         self.partials(rollup).await?.txn(&name).await.unwrap()
     }
 
+    /// Windows that are marked, µs, each with how many late events it has.
+    pub async fn rows_of_marks(&self) -> Vec<(i64, i64)> {
+        let mut marks = Vec::new();
+        for rows in rows_of(Table::open(&self.lake().late_windows).await.unwrap()).await {
+            let starts = rows.column_by_name("window_start").unwrap().as_primitive::<TimestampMicrosecondType>();
+            let events = rows.column_by_name("events").unwrap().as_primitive::<Int64Type>();
+            marks.extend(starts.values().iter().copied().zip(events.values().iter().copied()));
+        }
+        marks
+    }
+
     /// How many windows are marked.
     pub async fn marks(&self) -> usize {
-        let rows = rows_of(Table::open(&self.lake().late_windows).await.unwrap()).await;
-        rows.iter().map(RecordBatch::num_rows).sum()
+        self.rows_of_marks().await.len()
     }
 }
 
