@@ -1,4 +1,6 @@
 //! A log in memory, tables on disk, and processors that come and go.
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
 use async_trait::async_trait;
 use bytes::Bytes;
