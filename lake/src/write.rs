@@ -19,8 +19,8 @@ use object_store::path::Path as StorePath;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion};
 use parquet::schema::types::ColumnPath;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -35,7 +35,10 @@ const GROUP_BYTES_MAX: usize = 128 << 20;
 /// The same of a sorted file: what is asked for by content_id reads few of them. Engines read one a thread.
 const SORTED_GROUP_ROWS_MAX: usize = 128 << 10;
 /// A value that is not in a row group is taken for one that may be, by its bloom filter, so often. It costs a byte a row.
-const BLOOM_FALSE_POSITIVES: f64 = 0.02;
+const BLOOM_FALSE_POSITIVES: f64 = 0.03;
+/// Columns of sorted files whose differences are stored. Measured on a million events of an audience: `event_time` 1.3 bytes an event
+/// for 2.9, `playhead_ms` 2.6 for 3.2. (`received_at` 3.4 for 1.8: the events of a request share it, so not that.)
+const DELTAS: [&str; 4] = ["event_time", "sent_at", "playhead_ms", "_offset"];
 /// A dictionary page: above it a column falls back to plain values, which costs session_id 14 bytes a row.
 const DICTIONARY_BYTES_MAX: usize = 4 << 20;
 /// Bytes handed from the encoder to the upload at once, all but the last of exactly this size: object stores want parts
@@ -215,14 +218,26 @@ fn properties(layout: Layout) -> WriterProperties {
             .set_statistics_enabled(EnabledStatistics::Chunk)
             .set_offset_index_disabled(true),
         // Bounds of each page: engines that know them skip pages within a row group.
-        Layout::Sorted => common
+        Layout::Sorted => with_deltas(common)
             .set_max_row_group_row_count(Some(SORTED_GROUP_ROWS_MAX))
             .set_statistics_enabled(EnabledStatistics::Page)
+            .set_column_encoding(event_id.clone(), Encoding::DELTA_LENGTH_BYTE_ARRAY)
             .set_column_bloom_filter_enabled(event_id.clone(), true)
             .set_column_bloom_filter_max_ndv(event_id.clone(), SORTED_GROUP_ROWS_MAX as u64)
             .set_column_bloom_filter_fpp(event_id, BLOOM_FALSE_POSITIVES),
     }
     .build()
+}
+
+/// Where rows are sorted by time these differ little from row to row, and hardly ever repeat: a dictionary of them is as large
+/// as they are.
+fn with_deltas(properties: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
+    DELTAS.iter().fold(properties, |properties, name| {
+        let column = ColumnPath::from(*name);
+        properties
+            .set_column_dictionary_enabled(column.clone(), false)
+            .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED)
+    })
 }
 
 /// The table's columns, but strings that come as dictionaries stay so: Parquet writes them as strings all the same,
