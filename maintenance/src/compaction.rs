@@ -143,7 +143,10 @@ impl Compaction {
         telemetry::unsorted(planned.unsorted_bytes);
         let Some(task) = planned.task else { return Ok(Step::Nothing) };
         let copies = copies::find(table, &task.sorted_anew, &task.beside, &self.bounds).await?;
-        let mut commit = self.written(table, &task, &copies).await?;
+        let written = self.written(table, &task, &copies).await;
+        // Whatever was spilled is gone by now; what isn't ours stays.
+        let _ = std::fs::remove_dir(&self.spill_dir);
+        let mut commit = written?;
         commit.txns.push(fence.clone());
         if copies.count() > 0 {
             let fits = self.rows_go(table, &copies, &mut commit).await;

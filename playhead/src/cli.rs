@@ -70,7 +70,7 @@ pub enum Command {
     /// Prove that the lake holds each event of the log exactly once; exit code 1 if it does not.
     #[command(after_help = AUDIT_HELP)]
     Audit(Audit),
-    /// Sort what lies unsorted in the table events, and remove copies, however far apart they came.
+    /// Sort what lies unsorted in the table events, and remove copies of events, also those that came days apart.
     #[command(after_help = COMPACT_HELP)]
     Compact(Compact),
     /// Print events from the log as JSON, one a line, as they come.
@@ -255,7 +255,7 @@ minutes. SIGKILL is safe at any moment: each date's files are swapped in one com
 #[derive(Debug, Clone, Args)]
 pub struct Compact {
     /// Only this date of the events (UTC).
-    #[arg(long)]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = date)]
     pub date: Option<NaiveDate>,
     /// Only say what lies unsorted.
     #[arg(long)]
@@ -355,6 +355,10 @@ pub struct Backfill {
     /// Take back what was asked for before and is not computed yet.
     #[arg(long, conflicts_with_all = ["since", "until", "dry_run", "wait"])]
     pub cancel: bool,
+}
+
+fn date(text: &str) -> Result<NaiveDate, String> {
+    text.parse().map_err(|_| "write a date as 2026-11-22".to_owned())
 }
 
 /// A date or a time as µs since 1970.

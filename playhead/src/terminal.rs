@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 /// Logs go to standard error: readable lines on a terminal, JSON otherwise. `RUST_LOG` sets what is shown.
 pub fn init_logging(default_level: &str) {
     // Ours at the default level, libraries only when something is wrong.
-    let ours = ["playhead", "ingest", "sink", "processor", "lake", "log", "event", "benches"];
+    let ours = ["playhead", "ingest", "sink", "processor", "maintenance", "lake", "log", "event", "benches"];
     // A commit that another writer won is our protocol's daily bread, counted and said by us: not by the library too.
     let libraries = "warn,deltalake_core::kernel::transaction=off".to_owned();
     let default = ours.iter().fold(libraries, |filter, room| format!("{filter},{room}={default_level}"));

@@ -82,6 +82,7 @@ impl Query {
             .for_each(|function| context.register_udaf(function));
         functions::all().into_iter().for_each(|function| context.register_udf(function));
         context.register_expr_planner(Arc::new(functions::IdsAsText))?;
+        context.add_analyzer_rule(Arc::new(functions::IdsInLists));
         let catalog = Catalog::new(lake, kept, open_windows, runtime);
         context.register_catalog(catalog::NAME, catalog.provider()?);
         Ok(Query { context, catalog })

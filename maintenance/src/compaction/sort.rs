@@ -67,12 +67,13 @@ pub(super) fn sorted(
 ) -> Result<BoxStream<'static, Result<RecordBatch, Error>>, Error> {
     let failed = Arc::<Mutex<Option<Error>>>::default();
     let input = Input { schema, rows: Mutex::new(Some(rows)), failed: failed.clone() };
-    let table = table.to_owned();
-    let out = execute(input, config, spill_dir).map_err(|error| of_sort(&table, &error))?;
+    let (table, spilled_to) = (table.to_owned(), spill_dir.to_owned());
+    let of_sort = move |error: &DataFusionError| of_sort(&table, &spilled_to, error);
+    let out = execute(input, config, spill_dir).map_err(|error| of_sort(&error))?;
     Ok(out
         .map_err(move |error| {
             let of_input = failed.lock().unwrap_or_else(PoisonError::into_inner).take();
-            of_input.unwrap_or_else(|| of_sort(&table, &error))
+            of_input.unwrap_or_else(|| of_sort(&error))
         })
         .boxed())
 }
@@ -99,14 +100,15 @@ fn execute(input: Input, config: &Config, spill_dir: &Path) -> Result<SendableRe
     SortExec::new(order, Arc::new(rows)).execute(0, context)
 }
 
-fn of_sort(table: &str, error: &DataFusionError) -> Error {
+fn of_sort(table: &str, spill_dir: &Path, error: &DataFusionError) -> Error {
     let reason = match error.find_root() {
         DataFusionError::ResourcesExhausted(words) => format!(
             "its rows can't be sorted in so much memory and temporary space (compaction.memory_bytes, \
              compaction.spill_bytes_max): {words}"
         ),
-        // A full disk is emptied by somebody.
-        DataFusionError::IoError(error) => return Error::Unavailable(format!("{table}: sorting its rows: {error}")),
+        DataFusionError::IoError(error) => {
+            format!("rows can't be spilled to {} (compaction.spill_dir): {error}", spill_dir.display())
+        }
         other => format!("sorting its rows: {other}"),
     };
     Error::Broken { table: table.to_owned(), reason }

@@ -15,7 +15,8 @@ use maintenance::{Bounds, Compaction, Config, Scope, Step, Windows};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub const DAY_US: i64 = 86_400_000_000;
@@ -183,6 +184,13 @@ impl Windows for Told {
     }
 }
 
+/// As each process has one: it is deleted after each step.
+fn own_spill_dir() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("playhead-maintenance-{}-{number}", std::process::id()))
+}
+
 /// A process that keeps the table.
 pub struct Keeper {
     pub table: Table,
@@ -192,7 +200,7 @@ pub struct Keeper {
 
 impl Keeper {
     pub async fn new(lake: &Lake, told: &Told) -> Keeper {
-        Keeper::with(lake, told, Config::default(), Path::new("/nowhere")).await
+        Keeper::with(lake, told, Config::default(), &own_spill_dir()).await
     }
 
     /// With other bounds.
@@ -202,7 +210,7 @@ impl Keeper {
 
     /// Of a table that was opened before.
     pub fn on(table: Table, told: &Told) -> Keeper {
-        Keeper::of(table, told, Config::default(), Path::new("/nowhere"))
+        Keeper::of(table, told, Config::default(), &own_spill_dir())
     }
 
     pub async fn with(lake: &Lake, told: &Told, config: Config, spill_dir: &Path) -> Keeper {

@@ -114,6 +114,16 @@ fn print(report: &Report) {
     for finding in &report.findings {
         terminal::say(format_args!("wrong: {finding}"));
     }
+    let removed: u64 = report.partitions.iter().map(|of| of.copies_removed).sum();
+    if removed > 0 {
+        terminal::say(format_args!("{removed} copies were removed by compaction"));
+    }
+    if report.duplicates > 0 {
+        terminal::say(
+            "duplicates: copies that came further apart than dedup.rows go when their date is compacted (`playhead compact`: now); \
+             what is left then, on dates that are not neighbours, was sent with another event_time",
+        );
+    }
     if report.pending > 0 {
         terminal::say(
             "pending: durable in the log, not in the lake yet; a running sink (`playhead up` or `sink`) brings them there",

@@ -24,6 +24,10 @@ pub async fn run(context: &Context, options: cli::Compact) -> Result<Outcome, Er
         say_waiting(&waiting, context.common.json);
         return Ok(Outcome::Right);
     }
+    if waiting.is_empty() {
+        // Without taking the upkeep from a node that runs.
+        return Ok(told(context, &Compacted::default()));
+    }
     let now_ms = || SystemClock.now() / 1000;
     let mut compaction = compaction(&context.config, &storage, scope);
     let mut upkeep = Upkeep::new(Options::default());
@@ -45,19 +49,28 @@ pub async fn run(context: &Context, options: cli::Compact) -> Result<Outcome, Er
         }
     }
     bar.finish_and_clear();
+    Ok(told(context, &done))
+}
+
+fn told(context: &Context, done: &Compacted) -> Outcome {
     match context.common.json {
         true => terminal::say_json(&json!(done)),
-        false => terminal::say(in_words(&done)),
+        false => terminal::say(in_words(done)),
     }
-    Ok(Outcome::Right)
+    if done.copies > 0 {
+        terminal::note(
+            "rollups' windows that had counted the copies are computed again by the node that keeps them (table late_windows)",
+        );
+    }
+    Outcome::Right
 }
 
 fn overtaken(done: &Compacted) -> Error {
-    format!(
-        "another process took over the table's maintenance; until then: {}. Ask again, or leave it to that one",
-        in_words(done)
-    )
-    .into()
+    let so_far = match done.files_from {
+        0 => "nothing was done by this one".to_owned(),
+        _ => in_words(done),
+    };
+    format!("another process has taken over the table's maintenance, and compacts what is due: {so_far}").into()
 }
 
 fn say_waiting(waiting: &[Unsorted], as_json: bool) {

@@ -5,6 +5,7 @@ use lake::location::Location;
 use processor::rollup::Definition;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 /// Most partitions: each costs a keyspace, a worker and a dedup window.
 const PARTITIONS_MAX: u128 = 1_024;
@@ -27,6 +28,12 @@ pub fn check(config: &Config) -> Result<(), String> {
     }
     wrong.extend(places(config));
     wrong.extend(rollups(config));
+    let spill_dir = &config.compaction.spill_dir;
+    if !spill_dir.is_empty() && !Path::new(spill_dir).is_dir() {
+        wrong.push(format!(
+            "compaction.spill_dir = {spill_dir:?}: there is no such folder; make it, or leave the setting out"
+        ));
+    }
     if !config.live.listen.ip().is_loopback() && config.live.token.is_empty() {
         wrong.push(format!(
             "live.listen is {}, beyond this machine, and live.token is empty: anybody could see the figures. Listen on \

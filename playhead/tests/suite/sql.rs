@@ -74,6 +74,17 @@ fn what_was_posted_is_found_whichever_way_it_is_printed() {
     assert!(table.contains(&format!("| {ID} | s1 ")) && table.ends_with("(1 row)\n"), "{table}");
     assert!(sql(&data, &wanted, "parquet").stdout.ends_with(b"PAR1"));
     // What no row matches has a header, and is no error.
+    let count = |wanted: &str| {
+        let query = format!("select count(*) as n from events where {wanted}");
+        rows(&data, &query)[0]["n"].as_u64().unwrap()
+    };
+    let all = count("true");
+    let other = "00000000-0000-4000-8000-000000000000";
+    let of_ids = [format!("= '{ID}'"), format!("in ('{ID}')"), format!("in ('{other}', '{ID}')")];
+    assert_eq!(of_ids.map(|wanted| count(&format!("event_id {wanted}"))), [1, 1, 1]);
+    let list = (0..9).map(|n| format!("'00000000-0000-4000-8000-00000000000{n}'")).collect::<Vec<_>>().join(", ");
+    assert_eq!(count(&format!("event_id in ({list}, '{ID}')")), 1, "a list that is no disjunction");
+    assert_eq!(count(&format!("event_id not in ('{other}', '{ID}')")), all - 1);
     assert_eq!(text(&sql(&data, "select seq from events where seq = 7", "csv")), "seq\n");
     assert_eq!(text(&sql(&data, "select seq from events where seq = 7", "json")), "");
     // A map of numbers has JSON too.
