@@ -136,12 +136,10 @@ impl Compaction {
     pub async fn step(&mut self, table: &mut Table, fence: &Txn, now_ms: i64) -> Result<Step, Error> {
         let started = Instant::now();
         self.settle(table, fence).await?;
-        if self.scope == Scope::Due && !self.config.enabled {
-            return Ok(Step::Nothing);
-        }
         let planned = plan(&table.files().await?, &self.config, &self.scope, now_ms);
         telemetry::unsorted(planned.unsorted_bytes);
-        let Some(task) = planned.task else { return Ok(Step::Nothing) };
+        let is_wanted = self.config.enabled || self.scope != Scope::Due;
+        let Some(task) = planned.task.filter(|_| is_wanted) else { return Ok(Step::Nothing) };
         let copies = copies::find(table, &task.sorted_anew, &task.beside, &self.bounds).await?;
         let written = self.written(table, &task, &copies).await;
         // Whatever was spilled is gone by now; what isn't ours stays.

@@ -6,7 +6,8 @@ pub struct Bounds {
     /// Keys that are compared at once: 81 bytes each in a map of 2^21 buckets, 170 MB. More take more readings of the keys of
     /// what is sorted anew.
     pub keys_at_once: u64,
-    /// Rows of other files whose keys may be among those: 80 bytes each. Of the rows that have none one in a thousand.
+    /// Rows of other files whose keys may be among those: 80 bytes each. Of rows that are no copies one in ten thousand, so that
+    /// three dates of three billion events each are compared.
     pub candidates_max: usize,
     /// Copies that one compaction removes: some 60 bytes each. More go with the next one.
     pub copies_max: usize,
@@ -18,8 +19,9 @@ impl Default for Bounds {
     }
 }
 
-/// A key that is not among the new ones is taken for one that may be, so often: 14 bits a key, 45 MB for 25 million.
-pub const FALSE_POSITIVES: f64 = 0.001;
+/// A key that is not among the new ones is taken for one that may be, so often: some 20 bits a key, in a power of two: 64 MiB for
+/// 25 million.
+pub const FALSE_POSITIVES: f64 = 0.0001;
 
 /// The filter has room for so many keys at least.
 pub const FILTERED_ROWS_MIN: u64 = 10_000;

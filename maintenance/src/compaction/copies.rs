@@ -146,6 +146,13 @@ pub(super) async fn find(
             }
         }
     }
+    if copies.is_cut && copies.count() == 0 {
+        let reason = format!(
+            "more than {} rows beside those that are sorted may be copies of them, and none is: they can't all be compared",
+            bounds.candidates_max
+        );
+        return Err(Error::Broken { table: table.name().to_owned(), reason });
+    }
     Ok(copies)
 }
 
