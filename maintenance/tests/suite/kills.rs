@@ -1,5 +1,5 @@
-//! Killed before and after each write of a compaction, one after the other: whatever the phase, nothing is lost or doubled, and
-//! the next owner ends with what an undisturbed one ends with.
+//! Killed before and after each write of a compaction, one after the other, and each write refused, or done without an answer:
+//! whatever the phase, nothing is lost or doubled, and in the end there is what an undisturbed compaction ends with.
 use crate::support::{Event, Keeper, Lake, Told, all, append, event, rewrites};
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -15,49 +15,67 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 
-/// When a process dies.
+/// What happens at one of the writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Death {
+enum Fault {
+    /// The process dies.
     Before(usize),
+    /// The process dies when it is done.
     After(usize),
+    /// It is not done, and the answer is an error.
+    Refused(usize),
+    /// It is done, and the answer is an error.
+    Unanswered(usize),
 }
 
-/// A store whose user dies at one of its writes.
+/// A store with a fault at one of its writes.
 #[derive(Debug)]
-struct Mortal {
+struct Faulty {
     inner: Arc<dyn ObjectStore>,
-    death: Death,
+    fault: Fault,
     writes: Mutex<Vec<String>>,
     died: Notify,
 }
 
-impl Mortal {
-    async fn die_if(&self, now: Death) {
-        if self.death == now {
+fn trouble() -> object_store::Error {
+    object_store::Error::Generic { store: "Faulty", source: Box::new(std::io::Error::other("connection reset")) }
+}
+
+impl Faulty {
+    fn over(lake: &Lake, fault: Fault) -> Arc<Faulty> {
+        let inner: Arc<dyn ObjectStore> = lake.store.clone();
+        Arc::new(Faulty { inner, fault, writes: Mutex::default(), died: Notify::new() })
+    }
+
+    async fn die_if(&self, now: Fault) {
+        if self.fault == now {
             self.died.notify_one();
             std::future::pending::<()>().await;
         }
     }
 }
 
-impl std::fmt::Display for Mortal {
+impl std::fmt::Display for Faulty {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Mortal({})", self.inner)
+        write!(f, "Faulty({})", self.inner)
     }
 }
 
 #[async_trait]
-impl ObjectStore for Mortal {
+impl ObjectStore for Faulty {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let at = {
             let mut writes = self.writes.lock().unwrap();
             writes.push(location.to_string());
             writes.len()
         };
-        self.die_if(Death::Before(at)).await;
+        self.die_if(Fault::Before(at)).await;
+        if self.fault == Fault::Refused(at) {
+            return Err(trouble());
+        }
         let put = self.inner.put_opts(location, payload, options).await;
-        self.die_if(Death::After(at)).await;
-        put
+        self.die_if(Fault::After(at)).await;
+        if self.fault == Fault::Unanswered(at) { Err(trouble()) } else { put }
     }
 
     async fn put_multipart_opts(
@@ -109,11 +127,10 @@ async fn a_kill_before_or_after_any_write_loses_and_doubles_nothing() {
     let mut phases = BTreeSet::new();
     for at in 1.. {
         let mut ended = 0;
-        for death in [Death::Before(at), Death::After(at)] {
+        for death in [Fault::Before(at), Fault::After(at)] {
             let (lake, told) = (Lake::new(), Told::default());
             let appended: BTreeSet<Event> = all(&filled(&lake).await).await.into_iter().collect();
-            let store =
-                Arc::new(Mortal { inner: lake.store.clone(), death, writes: Mutex::default(), died: Notify::new() });
+            let store = Faulty::over(&lake, death);
             let life = async { Keeper::on(lake.table_on(store.clone()).await, &told).compact().await };
             let killed = tokio::select! {
                 () = store.died.notified() => true,
@@ -150,6 +167,38 @@ async fn a_kill_before_or_after_any_write_loses_and_doubles_nothing() {
         if ended == 2 {
             println!("{phases:#?}");
             assert!(at > 8, "a lease, and a file and a commit for each date: {at}");
+            return;
+        }
+    }
+}
+
+/// As upkeep does it: what fails is tried again.
+async fn compacts_in_the_end(keeper: &mut Keeper) {
+    for _ in 0..20 {
+        let Ok(Some(fence)) = keeper.upkeep.fence(&mut keeper.table, 0).await else { continue };
+        if keeper.compaction.step(&mut keeper.table, &fence, 0).await.is_ok_and(|step| step == Step::Nothing) {
+            return;
+        }
+    }
+    panic!("it does not come to an end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_is_refused_or_not_answered_loses_and_doubles_nothing() {
+    for at in 1.. {
+        let mut undisturbed = 0;
+        for fault in [Fault::Refused(at), Fault::Unanswered(at)] {
+            let (lake, told) = (Lake::new(), Told::default());
+            filled(&lake).await;
+            let store = Faulty::over(&lake, fault);
+            // What an opening writes (its probe of the store) is not this test's.
+            let Ok(table) = lake.try_table_on(store.clone()).await else { continue };
+            compacts_in_the_end(&mut Keeper::on(table, &told)).await;
+            assert_eq!(all(&lake.table().await).await, winners(), "{fault:?}");
+            undisturbed += usize::from(store.writes.lock().unwrap().len() < at);
+        }
+        if undisturbed == 2 {
+            assert!(at > 8, "{at}");
             return;
         }
     }

@@ -59,10 +59,14 @@ impl Lake {
 
     /// Through a store that lies over this one.
     pub async fn table_on(&self, store: Arc<dyn ObjectStore>) -> Table {
+        self.try_table_on(store).await.unwrap()
+    }
+
+    pub async fn try_table_on(&self, store: Arc<dyn ObjectStore>) -> Result<Table, Error> {
         let mut spec = events(2, 10);
         spec.properties.insert(LOG.to_owned(), "cluster/events".to_owned());
         let url = url::Url::parse("memory:///events").unwrap();
-        Table::open_or_create_with_store(store, url, &spec).await.unwrap()
+        Table::open_or_create_with_store(store, url, &spec).await
     }
 }
 
