@@ -63,9 +63,15 @@ POLARS_TYPES = {
 }
 
 
+# So many ids are looked up, one at a time: an engine that trusts an index of ours wrongly finds nothing, in silence.
+LOOKED_UP = 20
+
+
 def of_pyarrow(path, options, report):
     """Facts by delta-rs' reader and pyarrow's kernels."""
-    table = DeltaTable(path, storage_options=options).to_pyarrow_dataset().to_table()
+    dataset = DeltaTable(path, storage_options=options).to_pyarrow_dataset()
+    table = dataset.to_table()
+    ids = sorted(table["event_id"].to_pylist())[:LOOKED_UP]
     for name, expected in TYPES.items():
         found = table.schema.field(name).type if name in table.schema.names else None
         report.check(f"pyarrow: {name} is {expected}", found == expected, f"is {found}")
@@ -82,6 +88,7 @@ def of_pyarrow(path, options, report):
         "sessions": pc.count_distinct(table["session_id"], mode="only_valid").as_py(),
         "bytes of event_id": (pc.min(pc.binary_length(table["event_id"])).as_py(),
                               pc.max(pc.binary_length(table["event_id"])).as_py()),
+        "rows found by event_id": sum(dataset.count_rows(filter=pc.field("event_id") == of) for of in ids),
         "sum of playhead_ms": pc.sum(table["playhead_ms"]).as_py(),
         "count of playhead_ms": pc.count(table["playhead_ms"]).as_py(),
         "first event_time": pc.min(table["event_time"]).as_py(),
@@ -102,6 +109,7 @@ def of_polars(path, options, report):
             report.check(f"polars: {name} is {expected}", found == POLARS_TYPES[expected], f"is {found}")
     table = scan.select([name for name in TYPES if name != "custom"]).collect()
     size = table["event_id"].bin.size()
+    ids = sorted(table["event_id"])[:LOOKED_UP]
     custom = pa.table(scan.select("custom").collect().to_arrow())["custom"].combine_chunks()
     return {
         "rows": table.height,
@@ -109,6 +117,8 @@ def of_polars(path, options, report):
         "distinct places": table.select("_topic", "_partition", "_offset", "_row").n_unique(),
         "sessions": table["session_id"].drop_nulls().n_unique(),
         "bytes of event_id": (size.min(), size.max()),
+        "rows found by event_id":
+            sum(scan.filter(pl.col("event_id") == of).select(pl.len()).collect().item() for of in ids),
         "sum of playhead_ms": table["playhead_ms"].sum(),
         "count of playhead_ms": table["playhead_ms"].count(),
         "first event_time": table["event_time"].min(),
@@ -139,12 +149,18 @@ def of_duckdb(path, _options, report):
     def time(function):
         return one(f"epoch_us({function}(event_time))")[0]
 
+    ids = session.execute(f"SELECT event_id FROM events ORDER BY 1 LIMIT {LOOKED_UP}").fetchall()
+
+    def found(of):
+        return session.execute("SELECT count(*) FROM events WHERE event_id = ?::BLOB", of).fetchone()[0]
+
     return {
         "rows": one("count(*)")[0],
         "distinct (tenant_id, event_id)": one("count(DISTINCT (tenant_id, event_id))")[0],
         "distinct places": one("count(DISTINCT (_topic, _partition, _offset, _row))")[0],
         "sessions": one("count(DISTINCT session_id)")[0],
         "bytes of event_id": one("min(octet_length(event_id)), max(octet_length(event_id))"),
+        "rows found by event_id": sum(found(of) for of in ids),
         "sum of playhead_ms": one("sum(playhead_ms)::BIGINT")[0],
         "count of playhead_ms": one("count(playhead_ms)")[0],
         "first event_time": time("min"),
@@ -194,6 +210,8 @@ def main():
                  f"{rows} rows, {first['distinct (tenant_id, event_id)']} distinct")
     report.check("each place of the log is there once", first["distinct places"] == rows,
                  f"{rows} rows, {first['distinct places']} distinct")
+    report.check("each event is found by its id", first["rows found by event_id"] == min(rows, LOOKED_UP),
+                 first["rows found by event_id"])
     report.check("event_id is 16 bytes", first["bytes of event_id"] == (16, 16), first["bytes of event_id"])
     report.check("event_date is event_time's day", first["rows of another event_date than event_time's"] == 0)
     if given.rows is not None:
