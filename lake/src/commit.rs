@@ -214,12 +214,7 @@ impl Table {
         let txns = commit.txns.iter().map(|txn| Transaction::new(&txn.app, txn.new)).collect();
         let mut info = commit.info.clone();
         info.insert(TOKEN.to_owned(), token.into());
-        let properties = CommitProperties::default()
-            .with_application_transactions(txns)
-            .with_metadata(info)
-            .with_max_retries(0)
-            .with_create_checkpoint(false)
-            .with_cleanup_expired_logs(Some(false));
+        let properties = strict().with_application_transactions(txns).with_metadata(info);
         let put = CommitBuilder::from(properties)
             .with_actions(actions)
             .build(Some(&self.state), self.log.clone(), operation(commit))
@@ -272,6 +267,11 @@ impl Table {
         }
         Ok(None)
     }
+}
+
+/// How each of our commits goes: a true compare-and-swap, and nothing else done in it.
+pub(crate) fn strict() -> CommitProperties {
+    CommitProperties::default().with_max_retries(0).with_create_checkpoint(false).with_cleanup_expired_logs(Some(false))
 }
 
 fn is_of(action: &Action, token: Option<&str>, first: Option<&str>) -> bool {

@@ -20,4 +20,4 @@ mod windows;
 pub use compaction::{Compacted, Compaction, Config, NO_ROOM, Scope, Step, Unsorted, unsorted};
 pub use limits::Bounds;
 pub use telemetry::describe;
-pub use windows::{NoWindows, Windows};
+pub use windows::Windows;

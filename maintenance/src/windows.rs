@@ -14,18 +14,3 @@ pub trait Windows: Debug + Send + Sync {
     /// The largest value that a mark waits for.
     async fn awaited(&mut self) -> Result<Option<i64>, Error>;
 }
-
-/// Where nobody computes from `events`.
-#[derive(Debug)]
-pub struct NoWindows;
-
-#[async_trait]
-impl Windows for NoWindows {
-    async fn mark(&mut self, _times_us: &[i64], _awaits: i64) -> Result<bool, Error> {
-        Ok(true)
-    }
-
-    async fn awaited(&mut self) -> Result<Option<i64>, Error> {
-        Ok(None)
-    }
-}

@@ -1,10 +1,11 @@
 //! A table of an older version gets the columns that came since: nullable ones, at the end. Nothing else of a schema
 //! changes: what is there keeps its name, its type and its rows, and readers of the old columns see what they saw.
 use super::Table;
+use crate::commit::strict;
 use crate::error::{self, Error};
 use arrow_schema::{FieldRef, Schema};
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel as _;
-use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake_core::kernel::transaction::CommitBuilder;
 use deltalake_core::kernel::{Action, MetadataExt as _, StructField, StructType};
 use deltalake_core::protocol::DeltaOperation;
 use std::time::Duration;
@@ -58,11 +59,7 @@ impl Table {
         let schema =
             StructType::try_new(held.fields().cloned().chain(new.clone())).map_err(|error| of_delta(&error))?;
         let metadata = self.state.metadata().clone().with_schema(&schema).map_err(|error| of_delta(&error))?;
-        let properties = CommitProperties::default()
-            .with_max_retries(0)
-            .with_create_checkpoint(false)
-            .with_cleanup_expired_logs(Some(false));
-        let put = CommitBuilder::from(properties)
+        let put = CommitBuilder::from(strict())
             .with_actions(vec![Action::Metadata(metadata)])
             .build(Some(&self.state), self.log.clone(), DeltaOperation::AddColumn { fields: new })
             .await;

@@ -3,13 +3,13 @@
 //! What a store refuses at an opening (no access, no such bucket) is refused here in words; once a table is open the
 //! same is passing trouble: it says what to do, and goes on by itself when that was done.
 use super::{Spec, Table, arrow_schema, statistics_columns};
+use crate::commit::strict;
 use crate::error::{self, Error, Missing};
 use crate::location::{Location, Place};
 use crate::store::{log_store, require_conditional_puts};
 use deltalake_core::DeltaTable;
 use deltalake_core::kernel::StructType;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel as _;
-use deltalake_core::kernel::transaction::CommitProperties;
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::table::state::DeltaTableState;
 use futures::StreamExt as _;
@@ -21,7 +21,8 @@ use url::Url;
 
 impl Table {
     /// Opens the table, or makes it as `spec` says. An existing one must have the spec's columns (it may have
-    /// more; nullable ones that it lacks are added) and keeps its own properties. When two make it at once, the loser opens what the winner made.
+    /// more; nullable ones that it lacks are added) and keeps its own properties. When two make it at once, the
+    /// loser opens what the winner made.
     ///
     /// # Errors
     /// [`Error::Incompatible`] when the table has other columns or is not one we can write, and when the store ignores
@@ -56,23 +57,24 @@ impl Table {
             let (name, store) = (display_name(&place.url), rooted_at_table(place)?);
             require_conditional_puts(&name, store.as_ref()).await?;
         }
-        if let Some(mut table) = Table::open_at(place).await? {
-            table.add_missing_columns(&spec.schema).await?;
-            table.require(&spec.schema, &spec.partition_columns)?;
-            return Ok(table);
+        if let Some(table) = Table::open_at(place).await? {
+            return table.fitted_to(spec).await;
         }
         let created = create(place, spec).await;
         match Table::open_at(place).await? {
-            Some(mut table) => {
-                table.add_missing_columns(&spec.schema).await?;
-                table.require(&spec.schema, &spec.partition_columns)?;
-                Ok(table)
-            }
+            Some(table) => table.fitted_to(spec).await,
             None => match created {
                 Err(error) => Err(error),
                 Ok(()) => Err(Error::broken(&display_name(&place.url), "it was made, but it is not there")),
             },
         }
+    }
+
+    /// A table that was there already: with all that `spec` wants of it.
+    async fn fitted_to(mut self, spec: &Spec) -> Result<Table, Error> {
+        self.add_missing_columns(&spec.schema).await?;
+        self.require(&spec.schema, &spec.partition_columns)?;
+        Ok(self)
     }
 
     async fn open_at(place: &Place) -> Result<Option<Table>, Error> {
@@ -176,17 +178,13 @@ async fn create(place: &Place, spec: &Spec) -> Result<(), Error> {
         .map_err(|error| Error::incompatible(&name, format!("its schema is not one of Delta's: {error}")))?;
     let mut properties = spec.properties.clone();
     properties.insert(super::STATISTICS_COLUMNS.to_owned(), spec.statistics_columns.join(","));
-    let commit = CommitProperties::default()
-        .with_max_retries(0)
-        .with_create_checkpoint(false)
-        .with_cleanup_expired_logs(Some(false));
     let created = CreateBuilder::new()
         .with_log_store(handle(place)?.log_store())
         .with_columns(schema.fields().cloned())
         .with_partition_columns(spec.partition_columns.clone())
         .with_configuration(properties.into_iter().map(|(key, value)| (key, Some(value))))
         .with_raise_if_key_not_exists(false)
-        .with_commit_properties(commit)
+        .with_commit_properties(strict())
         .await;
     created.map(|_| ()).map_err(|error| error::delta(&name, "make it", error))
 }

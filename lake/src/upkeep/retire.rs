@@ -7,6 +7,7 @@ use crate::error::{self, Error};
 use crate::table::Table;
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStore as _;
+use object_store::path::Path as StorePath;
 use std::collections::HashSet;
 
 /// Files deleted in one pass at most.
@@ -38,20 +39,26 @@ impl Retired {
         let rest = old.get(FILES_MAX).map(|(at, _)| *at);
         let due = old.into_iter().take(FILES_MAX).filter(|(_, path)| !active.contains(path));
         let paths = due.map(|(_, path)| table.store_path(&path)).collect::<Result<Vec<_>, _>>()?;
-        // In one request for many files, where the store can.
-        let mut deletions = table.store.delete_stream(futures::stream::iter(paths.into_iter().map(Ok)).boxed());
-        let mut deleted = 0;
-        while let Some(deletion) = deletions.next().await {
-            match deletion {
-                Ok(_) => deleted += 1,
-                Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => {
-                    tracing::warn!(table = table.name, %error, "merged files can't be deleted yet");
-                    return Ok(deleted);
-                }
-            }
+        let (deleted, failure) = delete(table, paths).await;
+        if let Some(error) = failure {
+            tracing::warn!(table = table.name, %error, "merged files can't be deleted yet");
+            return Ok(deleted);
         }
         self.through_ms = Some(rest.map_or(until, |at| at - 1));
         Ok(deleted)
     }
+}
+
+/// Deletes files from the store: how many, and what kept the rest there. In one request for many, where the store can.
+pub(super) async fn delete(table: &Table, paths: Vec<StorePath>) -> (usize, Option<object_store::Error>) {
+    let mut deletions = table.store.delete_stream(futures::stream::iter(paths.into_iter().map(Ok)).boxed());
+    let mut deleted = 0;
+    while let Some(deletion) = deletions.next().await {
+        match deletion {
+            Ok(_) => deleted += 1,
+            Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return (deleted, Some(error)),
+        }
+    }
+    (deleted, None)
 }

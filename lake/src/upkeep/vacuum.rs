@@ -5,10 +5,11 @@
 //! `orphan_ms`, which is days; a commit follows its files within minutes. A file whose removal the log still tells is left to
 //! [`super::retire`], so readers of older snapshots have what they need. Other programs' files are left alone.
 use super::Options;
+use super::retire::delete;
 use crate::error::{self, Error, Missing};
 use crate::file::Layout;
 use crate::table::Table;
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
 use object_store::ObjectStore as _;
 use object_store::path::Path as StorePath;
 use std::collections::HashSet;
@@ -31,28 +32,21 @@ impl Vacuum {
             return 0;
         }
         self.at_ms = Some(now_ms);
-        let mut deleted = 0;
-        if let Err(error) = delete(table, now_ms, options, &mut deleted).await {
-            tracing::warn!(table = table.name, %error, "files that no commit names stay until tomorrow's vacuum");
+        let (deleted, failure) = match orphans(table, now_ms, options.orphan_ms).await {
+            Ok(orphans) => {
+                let (deleted, failure) = delete(table, orphans).await;
+                (deleted, failure.map(|error| error.to_string()))
+            }
+            Err(error) => (0, Some(error.to_string())),
+        };
+        if let Some(error) = failure {
+            tracing::warn!(table = table.name, error, "files that no commit names stay until tomorrow's vacuum");
         }
         if deleted > 0 {
             tracing::info!(table = table.name, deleted, "vacuum: deleted files that no commit names");
         }
         deleted
     }
-}
-
-async fn delete(table: &Table, now_ms: i64, options: &Options, deleted: &mut usize) -> Result<(), Error> {
-    let orphans = orphans(table, now_ms, options.orphan_ms).await?;
-    let mut deletions = table.store.delete_stream(futures::stream::iter(orphans.into_iter().map(Ok)).boxed());
-    while let Some(deletion) = deletions.next().await {
-        match deletion {
-            Ok(_) => *deleted += 1,
-            Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => return Err(error::store(&table.name, "delete an orphan", &error, Missing::Passes)),
-        }
-    }
-    Ok(())
 }
 
 /// Files of ours that are `orphan_ms` old, and that neither the snapshot nor a removal names. The snapshot is older than the

@@ -11,6 +11,7 @@ mod harness;
 mod late;
 mod live;
 mod refusals;
+mod rewritten;
 mod shared;
 mod shared_faults;
 mod shared_live;
