@@ -40,6 +40,17 @@ pub struct DataFile {
 }
 
 impl DataFile {
+    /// As it will be in the table, for who reads it before it is; written at `at_ms`.
+    pub fn as_active(&self, at_ms: i64) -> ActiveFile {
+        ActiveFile {
+            path: self.path.clone(),
+            partition_values: self.partition_values.clone(),
+            bytes: self.bytes,
+            rows: Some(self.rows),
+            modification_time: self.oldest_ms.unwrap_or(at_ms),
+        }
+    }
+
     /// The Add action; `modification_time` as the store says, ms. The log says that of the oldest rows: a file that is merged
     /// again and again would never be old.
     pub(crate) fn add(&self, modification_time: i64, data_change: bool) -> Add {

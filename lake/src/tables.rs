@@ -111,9 +111,17 @@ pub struct TxnNames {
     pub duplicates: String,
     /// Dead letters (in `dead_letters`: rows of that table from this partition).
     pub dead_letters: String,
-    /// Rows that were kept first and removed since: copies that compaction found. Moved by who holds the maintenance lease.
+    /// Rows that were kept first and removed since, less those that a replay added: copies that compaction found, dates that
+    /// retention ended. Moved by who holds the maintenance lease. `dead_letters` has its own.
     pub removed: String,
 }
+
+/// In `events` and `dead_letters`: the job whose replay was begun last, and with `/{partition}` the next offset that it has to
+/// replay there. In both tables: a replay swaps the rows of `events` first.
+pub const REPLAY: &str = "maintenance/replay";
+
+/// Dates of `events` before this one, in days since 1970, are gone: retention. What comes late for one goes with the next pass.
+pub const EXPIRED: &str = "maintenance/expired";
 
 /// How many commits removed rows from a table, or brought rows into what it had: who computes something from the table
 /// waits for this to reach a value. Moved by who holds the maintenance lease.

@@ -144,6 +144,18 @@ impl Upkeep {
         })
     }
 
+    /// For work that takes longer than another process waits for the lease: holds it anew, from now on. `None`: another
+    /// process owns it.
+    ///
+    /// # Errors
+    /// As [`Upkeep::pass`].
+    pub async fn renew(&mut self, table: &mut Table) -> Result<Option<Txn>, Error> {
+        Ok(match self.lease.renew(table).await? {
+            Standing::Owner(epoch) => Some(self.lease.fence(epoch)),
+            Standing::Other => None,
+        })
+    }
+
     async fn steps(&mut self, table: &mut Table, now_ms: i64) -> Result<Done, Error> {
         let Some(fence) = self.fence(table, now_ms).await? else {
             return Ok(Done { not_owner: true, ..Done::default() });

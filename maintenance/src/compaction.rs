@@ -5,26 +5,28 @@
 //! ```
 //! Marks come last before the commit: what fails before them has marked nothing. A kill between any two steps leaves files that no commit names, and perhaps marks that await a value that `events` does not
 //! reach: whoever has the lease moves `events` there before its next step (`settle`), and those windows are computed again, to the same figures.
+use crate::copies::{self, Copies};
 use crate::limits::{Bounds, PUT_OFF_MS};
+use crate::ranges::Ranges;
+use crate::rewrite::{Gone, less, sorted_anew};
 use crate::telemetry;
-use crate::windows::Windows;
+use crate::windows::{Windows, next_rewrite, settle};
 use async_trait::async_trait;
 use lake::table::{ActiveFile, Commit, Error, Outcome, Table, Txn};
-use lake::tables::{LOG, REWRITES, txn_names};
+use lake::tables::{LOG, txn_names};
 use lake::upkeep::Job;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
-mod copies;
 mod plan;
-mod rewrite;
 mod sort;
 
-use copies::Copies;
 use plan::{Task, plan};
-use rewrite::{less, sorted_anew};
+
+pub(crate) use sort::sorted;
 
 pub use plan::{Scope, Unsorted, unsorted};
 
@@ -135,12 +137,12 @@ impl Compaction {
     /// As [`Job::pass`].
     pub async fn step(&mut self, table: &mut Table, fence: &Txn, now_ms: i64) -> Result<Step, Error> {
         let started = Instant::now();
-        self.settle(table, fence).await?;
+        settle(table, self.windows.as_mut(), fence).await?;
         let planned = plan(&table.files().await?, &self.config, &self.scope, now_ms);
         telemetry::unsorted(planned.unsorted_bytes);
         let is_wanted = self.config.enabled || self.scope != Scope::Due;
         let Some(task) = planned.task.filter(|_| is_wanted) else { return Ok(Step::Nothing) };
-        let copies = copies::find(table, &task.sorted_anew, &task.beside, &self.bounds).await?;
+        let copies = copies::find(table, &task.sorted_anew, &task.beside, &Ranges::default(), &self.bounds).await?;
         let written = self.written(table, &task, &copies).await;
         // Whatever was spilled is gone by now; what isn't ours stays.
         let _ = std::fs::remove_dir(&self.spill_dir);
@@ -177,26 +179,12 @@ impl Compaction {
 
     /// Marks the windows of copies, and adds to the commit what tells that they go; `false`: there is no room for the marks.
     async fn rows_go(&mut self, table: &Table, copies: &Copies, commit: &mut Commit) -> Result<bool, Error> {
-        let rewrites = table.txn(REWRITES).await?;
-        let next = rewrites.unwrap_or(0) + 1;
+        let (counted, next) = next_rewrite(table).await?;
         commit.data_change = true;
-        commit.txns.push(Txn { app: REWRITES.to_owned(), expected: rewrites, new: next });
-        commit.txns.extend(removed_totals(table, copies).await?);
+        commit.txns.push(counted);
+        commit.txns.extend(removed_totals(table, &copies.partitions).await?);
         let times_us: Vec<i64> = copies.times_us.iter().copied().collect();
         self.windows.mark(&times_us, next).await
-    }
-
-    /// Marks that await what `events` does not have are of a compaction that did not come to its commit, and never will: its
-    /// owner was killed, or has lost the lease. Nobody else would set what they await.
-    async fn settle(&mut self, table: &mut Table, fence: &Txn) -> Result<(), Error> {
-        let (awaited, held) = (self.windows.awaited().await?, table.txn(REWRITES).await?);
-        if let Some(awaited) = awaited.filter(|awaited| *awaited > held.unwrap_or(0)) {
-            let moved = Txn { app: REWRITES.to_owned(), expected: held, new: awaited };
-            let commit = Commit { txns: vec![fence.clone(), moved], ..Commit::default() };
-            // Superseded: whoever was first looks as well.
-            table.commit(&commit).await?;
-        }
-        Ok(())
     }
 
     /// The files of a task, written, as the commit that swaps them in.
@@ -213,18 +201,19 @@ impl Compaction {
         // Where copies are left their file must stay one that is looked at.
         let (sorted, rest): (&[ActiveFile], &[ActiveFile]) =
             if copies.is_cut { (&[], &task.sorted_anew) } else { (&task.sorted_anew, &[]) };
+        let gone = Gone { rows: copies.rows.clone(), ..Gone::default() };
         let mut rows = 0;
         for file in task.beside.iter().chain(rest).filter(|file| copies.rows.contains_key(&file.path)) {
-            let written = less(table, file, &copies.rows).await?;
+            let (written, _) = less(table, file, &gone).await?;
             rows += written.tally.rows;
             commit.adds.extend(written.files);
             commit.removes.push(file.clone());
         }
         if !sorted.is_empty() {
-            let gone: usize = sorted.iter().filter_map(|file| copies.rows.get(&file.path)).map(|rows| rows.len()).sum();
-            let left = copies.rows_read - gone as u64;
+            let copied = sorted.iter().filter_map(|file| copies.rows.get(&file.path));
+            let left = copies.rows_read - copied.map(|rows| rows.len() as u64).sum::<u64>();
             let place = (&self.config, self.spill_dir.as_path());
-            let written = sorted_anew(table, &task.values, sorted, &copies.rows, left, place).await?;
+            let written = sorted_anew(table, &task.values, sorted, &gone, left, place).await?;
             rows += written.tally.rows;
             commit.adds.extend(written.files);
             commit.removes.extend(sorted.iter().cloned());
@@ -286,14 +275,14 @@ fn told(commit: &Commit, copies: &Copies) -> Compacted {
 }
 
 /// What the audit adds to the rows that are there.
-async fn removed_totals(table: &Table, copies: &Copies) -> Result<Vec<Txn>, Error> {
+pub(crate) async fn removed_totals(table: &Table, removed: &BTreeMap<i32, i64>) -> Result<Vec<Txn>, Error> {
     let log = table.property(LOG).unwrap_or_default();
     let Some((cluster, topic)) = log.split_once('/') else {
         let reason = format!("it does not say of which log it is ({LOG} is {log:?})");
         return Err(Error::Incompatible { table: table.name().to_owned(), reason });
     };
     let mut totals = Vec::new();
-    for (partition, count) in &copies.partitions {
+    for (partition, count) in removed.iter().filter(|(_, count)| **count != 0) {
         let app = txn_names(cluster, topic, partition.unsigned_abs()).removed;
         let expected = table.txn(&app).await?;
         totals.push(Txn { app, expected, new: expected.unwrap_or(0) + count });

@@ -13,11 +13,18 @@
 //! Not for: merging small files in the log's order, checkpoints, deletion of replaced files (`lake` upkeep, under whose lease
 //! this runs); copies within the dedup window (the sink drops them); rollups (who keeps them computes marked windows again).
 mod compaction;
+mod content;
+mod copies;
 mod limits;
+mod ranges;
+pub mod replay;
+mod rewrite;
 mod telemetry;
 mod windows;
 
 pub use compaction::{Compacted, Compaction, Config, NO_ROOM, Scope, Step, Unsorted, unsorted};
+pub use content::Content;
 pub use limits::Bounds;
+pub use ranges::Ranges;
 pub use telemetry::describe;
 pub use windows::Windows;

@@ -36,5 +36,21 @@ pub const INPUT_FILES_MAX: usize = 128;
 /// Rows that the sort hands on at once.
 pub const BATCH_ROWS: usize = 8_192;
 
+/// Memory of rows that a replay holds before they go to files, bytes: as a sink's flush.
+pub const STAGED_BYTES_MAX: usize = 64 << 20;
+
+/// Dedup windows that a replay keeps from chunk to chunk: 42 MB each for a million rows. Those of further partitions are filled
+/// anew for each chunk.
+pub const WINDOWS_MAX: usize = 8;
+
+/// Rows of a chunk of a replay, unless told otherwise: at some 40 bytes an event 200 MB of files. Each chunk writes the files anew
+/// that its rows lay in.
+pub const CHUNK_ROWS: u64 = 5_000_000;
+
+/// A replay waits for room for its marks this often, for [`MARKS_WAIT_MS`].
+pub const MARKS_TRIES: u32 = 60;
+/// Between two looks, ms.
+pub const MARKS_WAIT_MS: u64 = 5_000;
+
 /// After a compaction that failed, or found no room for its marks: the next try, ms.
 pub const PUT_OFF_MS: i64 = 600_000;

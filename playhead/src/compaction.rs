@@ -1,22 +1,17 @@
 //! Compaction as a node and `playhead compact` do it: with the rollups' windows marked before copies go.
-use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::rewritten;
 use crate::storage::Storage;
-use async_trait::async_trait;
-use event::clock::Clock;
-use lake::table::Error;
-use maintenance::{Compaction, Scope, Windows};
-use processor::rewritten::Rewritten;
+use maintenance::{Compaction, Scope};
 use std::path::{Path, PathBuf};
 
 /// Of the table `events`.
 pub fn compaction(config: &Config, storage: &Storage, scope: Scope) -> Compaction {
-    let windows = RollupWindows(Rewritten::new(storage.lake.rollups()));
     let spill_dir = match config.compaction.spill_dir.as_str() {
         "" => std::env::temp_dir(),
         dir => PathBuf::from(dir),
     };
-    Compaction::new(config.compaction.clone(), scope, of_this_process(&spill_dir), Box::new(windows))
+    Compaction::new(config.compaction.clone(), scope, of_this_process(&spill_dir), rewritten::windows(storage))
 }
 
 /// A folder of this process's own, since what a killed one spilled stays where it was: that of processes that are gone is
@@ -35,24 +30,4 @@ fn of_this_process(spill_dir: &Path) -> PathBuf {
         }
     }
     own
-}
-
-/// The windows of whatever rollups are in the lake.
-#[derive(Debug)]
-struct RollupWindows(Rewritten);
-
-#[async_trait]
-impl Windows for RollupWindows {
-    async fn mark(&mut self, times_us: &[i64], awaits: i64) -> Result<bool, Error> {
-        match self.0.mark(times_us, awaits, SystemClock.now()).await {
-            Ok(()) => Ok(true),
-            Err(processor::Error::TooManyLate) => Ok(false),
-            Err(processor::Error::Lake(error)) => Err(error),
-            Err(other) => Err(Error::Broken { table: "late_windows".to_owned(), reason: other.to_string() }),
-        }
-    }
-
-    async fn awaited(&mut self) -> Result<Option<i64>, Error> {
-        self.0.awaited().await
-    }
 }

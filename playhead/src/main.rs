@@ -24,6 +24,7 @@ mod live;
 mod log_source;
 mod node;
 mod outcome;
+mod rewritten;
 mod roles;
 mod storage;
 mod terminal;

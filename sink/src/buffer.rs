@@ -102,6 +102,14 @@ fn offsets(offsets: &OffsetBuffer<i32>) -> usize {
 /// What a flush takes: for each date the rows of each partition.
 pub(crate) type Rows = BTreeMap<Date, Vec<Vec<RecordBatch>>>;
 
+/// The same as a file is written of each date: its date as the table says it, for each partition its rows.
+pub type Dated = Vec<(String, Vec<Vec<RecordBatch>>)>;
+
+/// Rows as they are written.
+pub(crate) fn dated(rows: Rows) -> Dated {
+    rows.into_iter().map(|(date, groups)| (date.to_string(), groups)).collect()
+}
+
 /// What waits.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {

@@ -2,6 +2,7 @@
 //!
 //! A whole record keeps its bytes. A bad row of a JSON record keeps its own part of the record: with the record's bytes
 //! at each of them, ten thousand bad rows of one record of 1 MB would be 10 GB.
+use crate::buffer::Dated;
 use crate::provenance::{OFFSET, PARTITION, ROW, TOPIC, int32, int64, topic};
 use arrow_array::{Array, ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_array::{TimestampMicrosecondArray, new_null_array};
@@ -11,9 +12,11 @@ use event::clock::Micros;
 use event::codec::{DeadLetter, header};
 use event::date::Date;
 use event::decode::Format;
+use lake::tables::RECEIVED_DATE;
 use log::{Entry, Record};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One row of `dead_letters`, of a partition that is known where it is kept.
@@ -99,8 +102,30 @@ fn json_parts(payload: &[u8]) -> Vec<&RawValue> {
     serde_json::from_slice(payload).map(|object| vec![object]).unwrap_or_default()
 }
 
+/// All rows as they are written: a file of each date that they are filed under.
+pub(crate) fn by_date(dead: BTreeMap<u32, Vec<DeadRow>>, table: &Schema, topic_name: &str) -> Result<Dated, String> {
+    let mut dates: BTreeMap<String, Vec<Vec<RecordBatch>>> = BTreeMap::new();
+    for (partition, rows) in dead {
+        let mut of_partition: BTreeMap<String, Vec<DeadRow>> = BTreeMap::new();
+        for row in rows {
+            let Some(date) = row.date() else {
+                return Err(format!(
+                    "the log's timestamp {} us of partition {partition} offset {} has no date",
+                    row.received_at, row.offset
+                ));
+            };
+            of_partition.entry(date.to_string()).or_default().push(row);
+        }
+        for (date, rows) in of_partition {
+            let batch = batch(table, RECEIVED_DATE, topic_name, partition, &rows).map_err(|error| error.to_string())?;
+            dates.entry(date).or_default().push(vec![batch]);
+        }
+    }
+    Ok(dates.into_iter().collect())
+}
+
 /// Rows of one partition as a batch that fits the table `dead_letters` with this schema, less its partition column.
-pub(crate) fn batch(
+fn batch(
     table: &Schema,
     partition_column: &str,
     topic_name: &str,

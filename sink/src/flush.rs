@@ -8,12 +8,11 @@
 //! Promise: [`FlushCommit::advance`] goes on where it failed. Files that are written are not written again, and the
 //! same commit is tried again with the same fences, so that one whose reply was lost is found, not doubled.
 use crate::Error;
-use crate::buffer::Rows;
+use crate::buffer::{Dated, Rows, dated};
 use crate::dead_letter::{self, DeadRow};
 use crate::partition::{DeadCommitted, Partition};
 use crate::position::Committed;
 use crate::tables::Tables;
-use arrow_array::RecordBatch;
 use event::clock::Micros;
 use lake::table::{Commit, DataFile, Outcome, Table, Txn};
 use lake::tables::{EVENT_DATE, RECEIVED_DATE, TxnNames};
@@ -135,11 +134,13 @@ pub(crate) struct FlushCommit {
 impl FlushCommit {
     /// Prepares the commit; takes the rows out of the flush.
     pub(crate) fn new(mut flush: Flush, tables: &Tables) -> Result<Self, Error> {
-        let dated = |(date, groups): (event::date::Date, _)| (date.to_string(), groups);
-        let events = Step::new(EVENT_DATE, std::mem::take(&mut flush.rows).into_iter().map(dated).collect());
+        let events = Step::new(EVENT_DATE, dated(std::mem::take(&mut flush.rows)));
         let dead = match std::mem::take(&mut flush.dead) {
             dead if dead.is_empty() => None,
-            dead => Some(Step::new(RECEIVED_DATE, dead_batches(dead, tables)?.into_iter().collect())),
+            dead => Some(Step::new(
+                RECEIVED_DATE,
+                dead_letter::by_date(dead, &tables.dead_letters.schema(), &tables.topic).map_err(Error::Broken)?,
+            )),
         };
         Ok(FlushCommit { flush, dead, events })
     }
@@ -161,15 +162,14 @@ impl FlushCommit {
 /// One table's part of a flush.
 struct Step {
     partition_column: &'static str,
-    /// For each date the rows of each partition.
-    unwritten: Vec<(String, Vec<Vec<RecordBatch>>)>,
+    unwritten: Dated,
     files: Vec<DataFile>,
     /// A commit failed before its outcome was known: its files may be the table's.
     in_doubt: bool,
 }
 
 impl Step {
-    fn new(partition_column: &'static str, unwritten: Vec<(String, Vec<Vec<RecordBatch>>)>) -> Self {
+    fn new(partition_column: &'static str, unwritten: Dated) -> Self {
         Step { partition_column, unwritten, files: Vec::new(), in_doubt: false }
     }
 
@@ -190,31 +190,4 @@ impl Step {
         }
         outcome
     }
-}
-
-/// The batches of `dead_letters`, by date.
-fn dead_batches(
-    dead: BTreeMap<u32, Vec<DeadRow>>,
-    tables: &Tables,
-) -> Result<BTreeMap<String, Vec<Vec<RecordBatch>>>, Error> {
-    let schema = tables.dead_letters.schema();
-    let mut dates: BTreeMap<String, Vec<Vec<RecordBatch>>> = BTreeMap::new();
-    for (partition, rows) in dead {
-        let mut by_date: BTreeMap<String, Vec<DeadRow>> = BTreeMap::new();
-        for row in rows {
-            let Some(date) = row.date() else {
-                return Err(Error::Broken(format!(
-                    "the log's timestamp {} us of partition {partition} offset {} has no date",
-                    row.received_at, row.offset
-                )));
-            };
-            by_date.entry(date.to_string()).or_default().push(row);
-        }
-        for (date, rows) in by_date {
-            let batch = dead_letter::batch(&schema, RECEIVED_DATE, &tables.topic, partition, &rows)
-                .map_err(|error| Error::Broken(error.to_string()))?;
-            dates.entry(date).or_default().push(vec![batch]);
-        }
-    }
-    Ok(dates)
 }

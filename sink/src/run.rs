@@ -11,12 +11,12 @@ use crate::partition::Partition;
 use crate::position::Known;
 use crate::random::Random;
 use crate::readiness::Readiness;
+use crate::record::Reading;
 use crate::tables::Tables;
 use crate::watch::LOG;
 use crate::watch::{STORE, watched};
 use crate::{Config, Error, Lake, Parts, Timing, telemetry};
 use event::clock::Clock;
-use event::decode::TimeBounds;
 use lake::table::Error as LakeError;
 use lake::upkeep::{Job, Options, Tended, tell_stopped, tend};
 use log::{Log, ReadError, Reader};
@@ -93,7 +93,7 @@ struct Sink {
     buffer: Buffer,
     policy: FlushPolicy,
     timing: Timing,
-    bounds: TimeBounds,
+    reading: Reading,
     shutdown: CancellationToken,
     clock: Arc<dyn Clock>,
     readiness: Readiness,
@@ -150,6 +150,7 @@ impl Sink {
         let mut random = Random::new(seed.rotate_left(16));
         let mut policy = FlushPolicy::new(config);
         policy.next_flush(random.unit(), 0);
+        let reading = Reading { topic: tables.topic.clone(), bounds };
         Ok(Some(Sink {
             log,
             reader,
@@ -164,7 +165,7 @@ impl Sink {
             buffer: Buffer::default(),
             policy,
             timing,
-            bounds,
+            reading,
             shutdown: shutdown.clone(),
             superseded: Backoff::new(seed.rotate_left(32)),
             clock,

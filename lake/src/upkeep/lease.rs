@@ -65,6 +65,23 @@ impl Lease {
         }
     }
 
+    /// Moves the epoch on, while the lease is this process's: whoever waits for it waits anew.
+    pub(crate) async fn renew(&mut self, table: &mut Table) -> Result<Standing, Error> {
+        let Some(epoch) = self.epoch else { return Ok(Standing::Other) };
+        let next = epoch.saturating_add(1);
+        let moved = Txn { app: EPOCH.to_owned(), expected: Some(epoch), new: next };
+        match table.commit(&Commit { txns: vec![moved], ..Commit::default() }).await? {
+            Outcome::Committed { .. } => {
+                self.epoch = Some(next);
+                Ok(Standing::Owner(next))
+            }
+            Outcome::Superseded => {
+                self.epoch = None;
+                Ok(Standing::Other)
+            }
+        }
+    }
+
     /// What every commit under the lease carries.
     pub(crate) fn fence(&self, epoch: i64) -> Txn {
         Txn { app: EPOCH.to_owned(), expected: Some(epoch), new: epoch }

@@ -58,7 +58,7 @@ impl PartitionStream for Input {
 }
 
 /// The same rows in order. Whoever polls it does the work.
-pub(super) fn sorted(
+pub(crate) fn sorted(
     table: &str,
     schema: SchemaRef,
     rows: BoxStream<'static, Result<RecordBatch, Error>>,

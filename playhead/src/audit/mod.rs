@@ -78,8 +78,9 @@ pub struct Partition {
     pub rows: u64,
     /// Duplicates that the sink dropped, by its total.
     pub duplicates_dropped: u64,
-    /// Copies that compaction removed, by its total.
-    pub copies_removed: u64,
+    /// Rows that compaction removed as copies, and retention with their dates, less those that replays added, by the table's
+    /// total.
+    pub removed: i64,
     /// Rows in `dead_letters`.
     pub dead_letters: u64,
     /// Records that were read from the log and compared.
@@ -270,16 +271,21 @@ async fn totals(
     let mut partitions = std::mem::take(&mut report.partitions);
     for partition in &mut partitions {
         let names: TxnNames = txn_names(log.cluster(), log.topic(), partition.partition);
-        let total = async |app: &str| -> Result<u64, Error> { Ok(events.txn(app).await?.map_or(0, i64::unsigned_abs)) };
-        partition.copies_removed = total(&names.removed).await?;
-        // What the sink kept, less the copies that compaction found.
-        let rows = total(&names.rows).await?.saturating_sub(partition.copies_removed);
-        let dead_letters = total(&names.dead_letters).await?;
-        partition.duplicates_dropped = total(&names.duplicates).await?;
+        let total = async |app: &str| -> Result<i64, Error> { Ok(events.txn(app).await?.unwrap_or(0)) };
+        partition.removed = total(&names.removed).await?;
+        // What the sink brought, less what maintenance took away.
+        let rows = total(&names.rows).await? - partition.removed;
+        let letters_removed = match &tables.dead_letters {
+            Some(table) => table.txn(&names.removed).await?.unwrap_or(0),
+            None => 0,
+        };
+        let dead_letters = total(&names.dead_letters).await? - letters_removed;
+        partition.duplicates_dropped = total(&names.duplicates).await?.unsigned_abs();
         partition.dead_letters = dead.up_to(partition.partition, partition.last_offset);
         for (what, said, there) in
             [("rows", rows, partition.rows), ("dead letters", dead_letters, partition.dead_letters)]
         {
+            let there = there.cast_signed();
             if said != there {
                 report.gaps += said.abs_diff(there);
                 report.find(format!(

@@ -114,9 +114,11 @@ fn print(report: &Report) {
     for finding in &report.findings {
         terminal::say(format_args!("wrong: {finding}"));
     }
-    let removed: u64 = report.partitions.iter().map(|of| of.copies_removed).sum();
-    if removed > 0 {
-        terminal::say(format_args!("{removed} copies were removed by compaction"));
+    let removed: i64 = report.partitions.iter().map(|of| of.removed).sum();
+    if removed != 0 {
+        terminal::say(format_args!(
+            "{removed} rows were removed since a sink brought them: copies, by compaction; dates, by retention; less what replays added"
+        ));
     }
     if report.duplicates > 0 {
         terminal::say(

@@ -11,7 +11,9 @@ mod audit;
 mod compact;
 mod config_command;
 mod demo;
+mod jobs;
 mod load;
+mod replay;
 mod rollup;
 mod serve;
 mod signals;
@@ -73,6 +75,9 @@ pub fn run(cli: Cli) -> Result<Outcome, Error> {
             Command::Demo(options) => demo::run(context, options).await,
             Command::Audit(options) => audit::run(context, options).await,
             Command::Compact(options) => compact::run(&context, options).await,
+            Command::Replay(options) => replay::run(&context, options).await,
+            Command::Rebuild(options) => replay::rebuild(&context, options).await,
+            Command::Jobs(options) => jobs::run(&context, options).await,
             Command::Tail(options) => tail::run(context, options).await,
             Command::Sql(options) => sql::run(context, options).await,
             Command::Status => status::run(context).await,

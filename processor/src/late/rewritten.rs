@@ -12,6 +12,7 @@ use crate::{Error, Lake};
 use event::clock::Micros;
 use lake::table::{Error as LakeError, Table};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 /// A rollup that is so far behind the others is kept by nobody: its windows would wait for ever.
@@ -50,14 +51,49 @@ impl Rewritten {
                 }
             }
         }
+        self.add(&new).await
+    }
+
+    async fn add(&mut self, new: &Marks) -> Result<(), Error> {
         // None: no processor has begun, and nothing is counted.
         let Some(late) = self.late().await? else { return Ok(()) };
         // Late events have their room beside.
         let held = late.read().await?;
-        if held.values().filter(|mark| mark.awaits.is_some()).count() + new.len() > AWAITING_MAX {
+        let waiting = held.iter().filter(|(window, mark)| mark.awaits.is_some() && !new.contains_key(*window)).count();
+        if waiting + new.len() > AWAITING_MAX {
             return Err(Error::TooManyLate);
         }
-        late.mark(&new).await
+        late.mark(new).await
+    }
+
+    /// Marks the windows of one rollup that begin in this time (µs), and are closed; how many. Durable when it returns.
+    ///
+    /// # Errors
+    /// As [`Rewritten::mark`]; [`Error::Broken`]: there is no such rollup.
+    pub async fn mark_rollup(
+        &mut self,
+        rollup: &str,
+        starts_us: Range<Micros>,
+        awaits: i64,
+        marked_at: Micros,
+    ) -> Result<usize, Error> {
+        let missing = || Error::Broken(format!("there is no rollup {rollup} in this lake that a node keeps"));
+        let table = Table::open(&self.lake.rollups.join(rollup)).await?.ok_or_else(missing)?;
+        let closed_to_us = reached(rollup, &table).await?.map_or(i64::MIN, |(watermark_us, _)| watermark_us);
+        let windows = Definition::of_table(rollup, &table).and_then(|definition| definition.windows().ok());
+        let windows = windows.ok_or_else(missing)?;
+        let mut new = Marks::new();
+        let mut start = windows.latest_start(starts_us.start.saturating_add(windows.slide_us() - 1));
+        while start < starts_us.end && windows.end(start) <= closed_to_us {
+            let end_us = windows.end(start);
+            let mark = Mark { end_us, positions: Positions::new(), events: 0, awaits: Some(awaits), marked_at };
+            new.insert((rollup.to_owned(), start), mark);
+            if new.len() > AWAITING_MAX {
+                return Err(Error::TooManyLate);
+            }
+            start += windows.slide_us();
+        }
+        self.add(&new).await.map(|()| new.len())
     }
 
     /// The largest value that a mark waits for.

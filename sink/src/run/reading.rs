@@ -1,11 +1,9 @@
 //! Reading: each thing that the reader comes upon, and what it does to its partition.
 use super::Sink;
 use crate::dead_letter;
-use crate::intake::{self, Sifted};
 use crate::partition::Place;
+use crate::record::Rows;
 use crate::{Error, telemetry};
-use event::codec;
-use event::decode::TimeBounds;
 use log::{Entry, Next, ReadError, Reader};
 use tokio::time::{Instant, sleep_until};
 
@@ -55,8 +53,7 @@ impl Sink {
             Place::Ignore => return Ok(()),
             Place::Stop(words) => return self.stop(number, words).await,
             Place::Feed | Place::FeedLast => {
-                let decoded = decode(&self.tables.topic, entry, self.bounds);
-                intake::feed(&decoded, entry.offset, &mut partition.window).map_err(Error::Broken)?;
+                self.reading.feed(entry, &mut partition.window).map_err(Error::Broken)?;
             }
             Place::Keep => self.keep(entry)?,
         }
@@ -68,22 +65,18 @@ impl Sink {
 
     fn keep(&mut self, entry: &Entry) -> Result<(), Error> {
         let Some(partition) = self.partitions.get_mut(&entry.partition) else { return Ok(()) };
-        let topic = &self.tables.topic;
-        let decoded = decode(topic, entry, self.bounds);
-        let Sifted { kept, duplicates, dead, received_at_max } =
-            intake::sift(decoded, entry.offset, &mut partition.window).map_err(Error::Broken)?;
+        let Rows { kept, rows, duplicates, dead, received_at_max } =
+            self.reading.keep(entry, &mut partition.window, &self.tables.columns).map_err(Error::Broken)?;
         let now = Instant::now();
         partition.took(entry, now);
         let pending = &mut partition.pending;
+        pending.rows += rows;
         pending.duplicates += duplicates;
         pending.dead_letters += dead.len() as u64;
         pending.received_at_max = pending.received_at_max.max(received_at_max);
-        for rows in kept {
-            pending.rows += rows.rows.len() as u64;
-            let batch = self.tables.columns.build(&rows.batch, place_of(topic, entry), &rows.rows);
-            batch
-                .and_then(|batch| self.buffer.push(rows.date, entry.partition, batch, now))
-                .map_err(|error| Error::Broken(error.to_string()))?;
+        for (date, batch) in kept {
+            let pushed = self.buffer.push(date, entry.partition, batch, now);
+            pushed.map_err(|error| Error::Broken(error.to_string()))?;
         }
         if !dead.is_empty() && partition.wants_dead_letters_of(entry.offset) {
             self.buffer.push_dead(entry.partition, dead_letter::rows(entry, dead), now);
@@ -111,12 +104,4 @@ pub(super) async fn read(reader: &mut dyn Reader, not_before: Option<Instant>) -
         sleep_until(at).await;
     }
     reader.next().await
-}
-
-fn place_of<'a>(topic: &'a str, entry: &Entry) -> codec::Place<'a> {
-    codec::Place { topic, partition: entry.partition, offset: entry.offset, timestamp: entry.timestamp }
-}
-
-fn decode(topic: &str, entry: &Entry, bounds: TimeBounds) -> codec::Decoded {
-    codec::decode(&entry.record, place_of(topic, entry), bounds)
 }

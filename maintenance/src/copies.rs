@@ -4,6 +4,7 @@
 //! Only what is sorted anew can have copies that nobody has looked for: its keys are in memory, as many as are good at once,
 //! and every row that may have the same key is compared with them.
 use crate::limits::{Bounds, FALSE_POSITIVES, FILTERED_ROWS_MIN};
+use crate::ranges::Ranges;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -18,28 +19,28 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 const COLUMNS: [&str; 6] = ["tenant_id", "event_id", "event_time", "_partition", "_offset", "_row"];
 
 /// `(_partition, _offset, _row)`
-pub(super) type Place = (i32, i64, i64);
+pub(crate) type Place = (i32, i64, i64);
 
 /// Rows to be removed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Copies {
+pub(crate) struct Copies {
     /// By file: which rows, counted from its first.
-    pub(super) rows: BTreeMap<String, BTreeSet<u64>>,
+    pub(crate) rows: BTreeMap<String, BTreeSet<u64>>,
     /// Their event times, µs.
-    pub(super) times_us: BTreeSet<i64>,
+    pub(crate) times_us: BTreeSet<i64>,
     /// How many of each partition of the log.
-    pub(super) partitions: BTreeMap<i32, i64>,
+    pub(crate) partitions: BTreeMap<i32, i64>,
     /// There are more than are removed at once.
-    pub(super) is_cut: bool,
+    pub(crate) is_cut: bool,
     /// Rows of the files that are sorted anew.
-    pub(super) rows_read: u64,
+    pub(crate) rows_read: u64,
     count: usize,
     most: usize,
 }
 
 impl Copies {
     /// How many.
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.count as u64
     }
 
@@ -95,11 +96,13 @@ impl Kept {
 }
 
 /// The copies among `new` rows, and between them and those `beside`. Those beside are read once: of them only rows whose key
-/// may be among the new ones, by a filter over all of these, are kept and compared.
-pub(super) async fn find(
+/// may be among the new ones, by a filter over all of these, are kept and compared. Rows of records that are `gone` count for
+/// nothing.
+pub(crate) async fn find(
     table: &Table,
     new: &[ActiveFile],
     beside: &[ActiveFile],
+    gone: &Ranges,
     bounds: &Bounds,
 ) -> Result<Copies, Error> {
     let files: Vec<&ActiveFile> = new.iter().chain(beside).collect();
@@ -115,7 +118,8 @@ pub(super) async fn find(
     let mut candidates: Vec<(Key, Row)> = Vec::new();
     for (at, file) in beside.iter().enumerate() {
         each_row(table, file, new.len() + at, |key, row| {
-            if filter.check(&bytes_of(key)[..]) {
+            let (partition, offset, _) = row.place;
+            if filter.check(&bytes_of(key)[..]) && !gone.contains(partition.unsigned_abs(), offset.unsigned_abs()) {
                 match candidates.len() < bounds.candidates_max {
                     true => candidates.push((key, row)),
                     false => copies.is_cut = true,

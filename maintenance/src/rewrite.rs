@@ -2,9 +2,10 @@
 //!
 //! Rows are tallied where they are read and where they are written: both must come to the same before anything is
 //! committed, whatever lies between.
-use super::Config;
-use super::copies::Place;
-use super::sort::sorted;
+use crate::compaction::{Config, sorted};
+use crate::content::{Content, places as logged};
+use crate::copies::Place;
+use crate::ranges::Ranges;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{BooleanArray, RecordBatch};
@@ -18,8 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Which rows went by: how many, and the sum of the hashes of their places.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Tally {
-    pub(super) rows: u64,
+pub(crate) struct Tally {
+    pub(crate) rows: u64,
     places: u64,
 }
 
@@ -59,19 +60,41 @@ fn hash((partition, offset, row): Place) -> u64 {
 
 /// What was written.
 #[derive(Debug, Default)]
-pub(super) struct Written {
-    pub(super) files: Vec<DataFile>,
-    pub(super) tally: Tally,
+pub(crate) struct Written {
+    pub(crate) files: Vec<DataFile>,
+    pub(crate) tally: Tally,
 }
 
-type Removed = BTreeMap<String, BTreeSet<u64>>;
+/// Which rows go.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Gone {
+    /// By file: which of its rows, counted from its first.
+    pub(crate) rows: BTreeMap<String, BTreeSet<u64>>,
+    /// Rows of these records of the log, whatever file they lie in.
+    pub(crate) records: Ranges,
+}
 
-/// Writes the rows of `files` less the `removed` ones, sorted, as files of about `config.file_bytes`.
-pub(super) async fn sorted_anew(
+/// What was left out.
+#[derive(Debug, Clone, Default)]
+struct LeftOut(Arc<Mutex<Content>>);
+
+impl LeftOut {
+    fn add(&self, table: &str, rows: &RecordBatch) -> Result<(), Error> {
+        let added = self.0.lock().unwrap_or_else(PoisonError::into_inner).add(rows);
+        added.map_err(|error| broken(table, format!("look at rows that go: {error}")))
+    }
+
+    fn take(&self) -> Content {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Writes the rows of `files` less those that go, sorted, as files of about `config.file_bytes`.
+pub(crate) async fn sorted_anew(
     table: &Table,
     values: &BTreeMap<String, Option<String>>,
     files: &[ActiveFile],
-    removed: &Removed,
+    gone: &Gone,
     rows: u64,
     (config, spill_dir): (&Config, &Path),
 ) -> Result<Written, Error> {
@@ -79,7 +102,7 @@ pub(super) async fn sorted_anew(
     let bytes: u64 = files.iter().map(|file| file.bytes).sum();
     let count = bytes.div_ceil(config.file_bytes.max(1)).clamp(1, rows.max(1));
     let rows_a_file = rows.div_ceil(count);
-    let input = rows_of(table, files, removed, &read).await?;
+    let input = rows_of(table, files, gone, &read, &LeftOut::default()).await?;
     let input = sorted(table.name(), table.data_schema(), input, config, spill_dir)?;
     let source = Arc::new(tokio::sync::Mutex::new(Source { rows: input, rest: None }));
     let mut done = Written::default();
@@ -110,10 +133,11 @@ pub(super) async fn sorted_anew(
     verified(table, done, read.get(), is_whole).await
 }
 
-/// Writes the rows of one file less the `removed` ones, as they lay: as a file of the same age, or none where no row is left.
-pub(super) async fn less(table: &Table, file: &ActiveFile, removed: &Removed) -> Result<Written, Error> {
-    let (read, written) = (Counter::default(), Counter::default());
-    let rows = rows_of(table, std::slice::from_ref(file), removed, &read).await?;
+/// Writes the rows of one file less those that go, as they lay: as a file of the same age, or none where no row is left. Tells
+/// what went, too.
+pub(crate) async fn less(table: &Table, file: &ActiveFile, gone: &Gone) -> Result<(Written, Content), Error> {
+    let (read, written, left_out) = (Counter::default(), Counter::default(), LeftOut::default());
+    let rows = rows_of(table, std::slice::from_ref(file), gone, &read, &left_out).await?;
     let (name, counter) = (table.name().to_owned(), written.clone());
     let rows = rows.map(move |rows| {
         let rows = rows?;
@@ -131,7 +155,8 @@ pub(super) async fn less(table: &Table, file: &ActiveFile, removed: &Removed) ->
     }
     let new = DataFile { oldest_ms: Some(file.modification_time), ..new };
     let files = if is_empty { Vec::new() } else { vec![new] };
-    verified(table, Written { files, tally: written.get() }, read.get(), true).await
+    let written = verified(table, Written { files, tally: written.get() }, read.get(), true).await?;
+    Ok((written, left_out.take()))
 }
 
 async fn verified(table: &Table, done: Written, read: Tally, is_whole: bool) -> Result<Written, Error> {
@@ -145,22 +170,24 @@ async fn verified(table: &Table, done: Written, read: Tally, is_whole: bool) -> 
     Err(broken(table.name(), reason))
 }
 
-/// All rows of files but the `removed` ones, counted.
+/// All rows of files but those that go, counted.
 async fn rows_of(
     table: &Table,
     files: &[ActiveFile],
-    removed: &Removed,
+    gone: &Gone,
     counter: &Counter,
+    left_out: &LeftOut,
 ) -> Result<BoxStream<'static, Result<RecordBatch, Error>>, Error> {
     let mut streams = Vec::with_capacity(files.len());
     for file in files {
-        let removed = removed.get(&file.path).cloned().unwrap_or_default();
+        let numbers = gone.rows.get(&file.path).cloned().unwrap_or_default();
         let (name, counter, mut first) = (table.name().to_owned(), counter.clone(), 0);
+        let (records, left_out) = (gone.records.clone(), left_out.clone());
         // Opened now: what is missing is told before anything is written.
         let rows = table.read_file(&file.path, None).await?.map(move |rows| {
             let rows = rows?;
             let next = first + rows.num_rows() as u64;
-            let rows = without(&name, rows, first, &removed)?;
+            let rows = without(&name, rows, (first, &numbers), &records, &left_out)?;
             first = next;
             counter.add(&name, &rows)?;
             Ok(rows)
@@ -170,14 +197,32 @@ async fn rows_of(
     Ok(futures::stream::iter(streams).flatten().boxed())
 }
 
-/// A batch whose first row is the file's row `first`, less the `removed` ones.
-fn without(table: &str, rows: RecordBatch, first: u64, removed: &BTreeSet<u64>) -> Result<RecordBatch, Error> {
+/// A batch whose first row is the file's row `first`, less what goes.
+fn without(
+    table: &str,
+    rows: RecordBatch,
+    (first, numbers): (u64, &BTreeSet<u64>),
+    records: &Ranges,
+    left_out: &LeftOut,
+) -> Result<RecordBatch, Error> {
     let end = first + rows.num_rows() as u64;
-    if removed.range(first..end).next().is_none() {
+    let none_by_number = numbers.range(first..end).next().is_none();
+    if none_by_number && records.is_empty() {
         return Ok(rows);
     }
-    let keep: BooleanArray = (first..end).map(|row| Some(!removed.contains(&row))).collect();
-    filter_record_batch(&rows, &keep).map_err(|error| broken(table, format!("leave rows out: {error}")))
+    let (partitions, offsets) =
+        logged(&rows).ok_or_else(|| broken(table, "rows without a place in the log".to_owned()))?;
+    let goes = |row: usize| {
+        numbers.contains(&(first + row as u64))
+            || records.contains(partitions[row].unsigned_abs(), offsets[row].unsigned_abs())
+    };
+    let goes: BooleanArray = (0..rows.num_rows()).map(|row| Some(goes(row))).collect();
+    if goes.true_count() == 0 {
+        return Ok(rows);
+    }
+    let failed = |error| broken(table, format!("leave rows out: {error}"));
+    left_out.add(table, &filter_record_batch(&rows, &goes).map_err(failed)?)?;
+    filter_record_batch(&rows, &BooleanArray::new(!goes.values(), None)).map_err(failed)
 }
 
 /// Rows of a log file, with an end of the row group wherever the partition changes.

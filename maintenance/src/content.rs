@@ -1,0 +1,151 @@
+//! What rows say, kept as sums: so that rows of millions can be compared with those that take their place. Pure.
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_row::{RowConverter, SortField};
+use arrow_schema::{ArrowError, DataType, TimeUnit};
+use event::schema::Column;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use xxhash_rust::xxh3::xxh3_128;
+
+const SECOND_US: i64 = 1_000_000;
+
+/// Rows, without their order: how many of each partition, and for each second of event time the sum of their hashes. Every
+/// column counts, the place in the log too.
+#[derive(Debug, Default)]
+pub struct Content {
+    /// Rows of each partition of the log.
+    pub partitions: BTreeMap<i32, i64>,
+    /// By the second of `event_time`; rows of a table that has none are in second 0.
+    seconds: HashMap<i64, u128>,
+}
+
+impl Content {
+    /// How many rows.
+    pub fn rows(&self) -> u64 {
+        self.partitions.values().sum::<i64>().unsigned_abs()
+    }
+
+    /// Takes up the rows of a batch.
+    ///
+    /// # Errors
+    /// A column of a type that has no order, or rows without `_partition`.
+    pub fn add(&mut self, rows: &RecordBatch) -> Result<(), ArrowError> {
+        let hashes = hashes(rows)?;
+        let partitions = rows.column_by_name("_partition").and_then(|column| column.as_primitive_opt::<Int32Type>());
+        let partitions = partitions.ok_or_else(|| ArrowError::SchemaError("rows without _partition".to_owned()))?;
+        let times = rows.column_by_name(Column::EVENT_TIME.name()).map(times).transpose()?;
+        for (row, hash) in hashes.into_iter().enumerate() {
+            let second = times.as_ref().map_or(0, |times| times[row].div_euclid(SECOND_US));
+            let sum = self.seconds.entry(second).or_default();
+            *sum = sum.wrapping_add(hash);
+            *self.partitions.entry(partitions.value(row)).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    /// Takes up other rows.
+    pub fn join(&mut self, other: &Content) {
+        for (second, hash) in &other.seconds {
+            let sum = self.seconds.entry(*second).or_default();
+            *sum = sum.wrapping_add(*hash);
+        }
+        for (partition, rows) in &other.partitions {
+            *self.partitions.entry(*partition).or_default() += rows;
+        }
+    }
+
+    /// Takes rows away that were taken up before.
+    pub fn leave(&mut self, other: &Content) {
+        for (second, hash) in &other.seconds {
+            let sum = self.seconds.entry(*second).or_default();
+            *sum = sum.wrapping_sub(*hash);
+        }
+        for (partition, rows) in &other.partitions {
+            *self.partitions.entry(*partition).or_default() -= rows;
+        }
+    }
+
+    /// Seconds whose rows are not the same in both, by their first moment, µs.
+    pub fn differing(&self, other: &Content) -> Vec<i64> {
+        let sum = |of: &Content, second| of.seconds.get(second).copied().unwrap_or(0);
+        let seconds: BTreeSet<&i64> = self.seconds.keys().chain(other.seconds.keys()).collect();
+        let differ = seconds.into_iter().filter(|second| sum(self, second) != sum(other, second));
+        differ.map(|second| second * SECOND_US).collect()
+    }
+
+    /// One number for all of it: equal for equal rows, whatever files they lie in.
+    pub fn sum(&self) -> u128 {
+        self.seconds.values().fold(0, |sum, hash| sum.wrapping_add(*hash))
+    }
+}
+
+fn times(column: &ArrayRef) -> Result<Vec<i64>, ArrowError> {
+    let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let times = column.as_primitive_opt::<TimestampMicrosecondType>();
+    let times = times.ok_or_else(|| ArrowError::SchemaError(format!("event_time is {}, not {micros}", column.data_type())))?;
+    Ok(times.values().to_vec())
+}
+
+/// Of each row, over all columns in their order. A string is the same whether it comes as a dictionary or not.
+fn hashes(rows: &RecordBatch) -> Result<Vec<u128>, ArrowError> {
+    let fields = rows.schema_ref().fields().iter().map(|field| SortField::new(field.data_type().clone()));
+    let converter = RowConverter::new(fields.collect())?;
+    let encoded = converter.convert_columns(rows.columns())?;
+    Ok(encoded.iter().map(|row| xxh3_128(row.as_ref())).collect())
+}
+
+/// The places of rows as they lie, of a table that has them.
+pub(crate) fn places(rows: &RecordBatch) -> Option<(&[i32], &[i64])> {
+    let partitions = rows.column_by_name("_partition")?.as_primitive_opt::<Int32Type>()?.values();
+    let offsets = rows.column_by_name("_offset")?.as_primitive_opt::<Int64Type>()?.values();
+    Some((partitions, offsets))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::types::Int32Type;
+    use arrow_array::{DictionaryArray, Int32Array, StringArray, TimestampMicrosecondArray};
+    use std::sync::Arc;
+
+    fn batch(rows: &[(i64, Option<&str>, Option<&str>)], as_dictionary: bool) -> RecordBatch {
+        let plain: StringArray = rows.iter().map(|row| row.1).collect();
+        let first: ArrayRef = match as_dictionary {
+            true => Arc::new(rows.iter().map(|row| row.1).collect::<DictionaryArray<Int32Type>>()),
+            false => Arc::new(plain),
+        };
+        let second: StringArray = rows.iter().map(|row| row.2).collect();
+        RecordBatch::try_from_iter_with_nullable([
+            ("event_time", Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.0))) as _, false),
+            ("first", first, true),
+            ("second", Arc::new(second) as _, true),
+            ("_partition", Arc::new(Int32Array::from(vec![3; rows.len()])) as _, false),
+        ])
+        .unwrap()
+    }
+
+    fn content(rows: &[(i64, Option<&str>, Option<&str>)], as_dictionary: bool) -> Content {
+        let mut content = Content::default();
+        content.add(&batch(rows, as_dictionary)).unwrap();
+        content
+    }
+
+    #[test]
+    fn rows_are_the_same_in_any_order_and_encoding_and_differ_by_any_value() {
+        let rows = [(0, Some("a"), None), (1_500_000, Some("b"), Some("c")), (1_700_000, None, Some("d"))];
+        let mut turned = rows;
+        turned.reverse();
+        let (one, other) = (content(&rows, true), content(&turned, false));
+        assert_eq!((one.differing(&other), one.sum(), one.rows()), (Vec::new(), other.sum(), 3));
+        let mut moved = rows;
+        moved[2] = (1_700_000, Some("d"), None);
+        assert_eq!(one.differing(&content(&moved, false)), [1_000_000], "a value in another column");
+        assert_eq!(one.differing(&content(&rows[1..], false)), [0], "a row less");
+        let mut rest = content(&rows, false);
+        rest.leave(&content(&rows[..1], true));
+        assert_eq!(rest.differing(&content(&rows[1..], false)), Vec::<i64>::new());
+        rest.join(&content(&rows[..1], false));
+        assert_eq!(rest.sum(), one.sum());
+    }
+}

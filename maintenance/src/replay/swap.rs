@@ -1,0 +1,226 @@
+//! The commit of a chunk: the rows that its records had go, those that were staged come.
+use super::plan::{rows_of, touched};
+use super::stage::Chunk;
+use super::{Error, Replay};
+use crate::compaction::removed_totals;
+use crate::content::Content;
+use crate::copies::{self, Copies};
+use crate::limits::{MARKS_TRIES, MARKS_WAIT_MS};
+use crate::ranges::Ranges;
+use crate::rewrite::{Gone, less};
+use crate::windows::next_rewrite;
+use chrono::NaiveDate;
+use lake::table::{ActiveFile, Commit, DataFile, Outcome, Table, Txn};
+use lake::tables::{EVENT_DATE, REPLAY};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// What a swap did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Swapped {
+    pub(super) rows_before: u64,
+    pub(super) rows_after: u64,
+    pub(super) copies: u64,
+    pub(super) seconds_changed: u64,
+}
+
+/// appId of a partition's position.
+pub(super) fn position_app(partition: u32) -> String {
+    format!("{REPLAY}/{partition}")
+}
+
+/// Of each partition from where to where, as `txn`s.
+fn moved(chunk: &Chunk) -> impl Iterator<Item = Txn> {
+    chunk.moves.iter().map(|(partition, range)| Txn {
+        app: position_app(*partition),
+        expected: Some(range.start.cast_signed()),
+        new: range.end.cast_signed(),
+    })
+}
+
+/// A commit in the making: which rows go with it and which come.
+#[derive(Debug, Default)]
+struct Exchange {
+    commit: Commit,
+    before: Content,
+    after: Content,
+}
+
+impl Replay<'_> {
+    /// Swaps the rows of `events`; the chunk's files of it are the table's then, or deleted.
+    pub(super) async fn swap_events(&mut self, chunk: &mut Chunk, records: &Ranges) -> Result<Swapped, Error> {
+        let mut exchange = Exchange { after: std::mem::take(&mut chunk.content), ..Exchange::default() };
+        let staged = std::mem::take(&mut chunk.events);
+        let swapped = self.try_swap_events(&mut exchange, staged.clone(), chunk, records).await;
+        if swapped.is_err() && !may_be_committed(&swapped) {
+            let added = std::mem::take(&mut exchange.commit.adds);
+            let is_added = |file: &&DataFile| added.iter().any(|added| added.path == file.path);
+            let rest: Vec<DataFile> = staged.iter().filter(|file| !is_added(file)).cloned().collect();
+            self.events.discard(&[added.clone(), rest].concat()).await;
+        }
+        swapped
+    }
+
+    async fn try_swap_events(
+        &mut self,
+        exchange: &mut Exchange,
+        staged: Vec<DataFile>,
+        chunk: &Chunk,
+        records: &Ranges,
+    ) -> Result<Swapped, Error> {
+        self.events.reload().await?;
+        let at_ms = self.now_us() / 1000;
+        let new: Vec<ActiveFile> = staged.iter().map(|file| file.as_active(at_ms)).collect();
+        let beside = beside(&self.events.files().await?, &new);
+        let copies = copies::find(&self.events, &new, &beside, records, &self.copies).await?;
+        self.hold.keep(&mut self.events, &mut self.dead_letters).await?;
+        self.take_out(exchange, &copies, records).await?;
+        put_in(&self.events, exchange, staged, &new, &copies).await?;
+        let changed = exchange.before.differing(&exchange.after);
+        if !changed.is_empty() {
+            let (counted, awaits) = next_rewrite(&self.events).await?;
+            exchange.commit.txns.push(counted);
+            self.mark(&changed, awaits).await?;
+        }
+        let swapped = Swapped {
+            rows_before: exchange.before.rows(),
+            rows_after: exchange.after.rows(),
+            copies: copies.count(),
+            seconds_changed: changed.len() as u64,
+        };
+        let (now, events) = (self.now_us(), &mut self.events);
+        let fence = self.hold.events.fence(events, now).await?;
+        committed(events, exchange, fence, chunk).await?;
+        Ok(swapped)
+    }
+
+    /// The same for `dead_letters`, which have no copies and no windows.
+    pub(super) async fn swap_dead_letters(&mut self, chunk: &mut Chunk, records: &Ranges) -> Result<Swapped, Error> {
+        let mut exchange = Exchange { after: std::mem::take(&mut chunk.letters), ..Exchange::default() };
+        let table = &mut self.dead_letters;
+        let swapped = async {
+            exchange.commit.adds = std::mem::take(&mut chunk.dead_letters);
+            let gone = Gone { records: records.clone(), ..Gone::default() };
+            for file in touched(table, records).await? {
+                if rows_of(table, &file, records).await? > 0 {
+                    replace(table, &file, &gone, &mut exchange).await?;
+                }
+            }
+            let (rows_before, rows_after) = (exchange.before.rows(), exchange.after.rows());
+            let fence = self.hold.dead_letters.fence(table, self.clock.now()).await?;
+            committed(table, &mut exchange, fence, chunk).await?;
+            Ok(Swapped { rows_before, rows_after, ..Swapped::default() })
+        }
+        .await;
+        if swapped.is_err() && !may_be_committed(&swapped) {
+            self.dead_letters.discard(&exchange.commit.adds).await;
+        }
+        swapped
+    }
+
+    /// The files that rows go from, written anew without them: the records' own rows, and copies of what comes.
+    async fn take_out(&mut self, exchange: &mut Exchange, copies: &Copies, records: &Ranges) -> Result<(), Error> {
+        let possible: BTreeSet<String> =
+            touched(&self.events, records).await?.into_iter().map(|file| file.path).collect();
+        let gone = Gone { rows: copies.rows.clone(), records: records.clone() };
+        for file in self.events.files().await? {
+            let has_copies = copies.rows.contains_key(&file.path);
+            let has_rows = possible.contains(&file.path) && rows_of(&self.events, &file, records).await? > 0;
+            if has_copies || has_rows {
+                replace(&self.events, &file, &gone, exchange).await?;
+            }
+            self.hold.keep(&mut self.events, &mut self.dead_letters).await?;
+        }
+        Ok(())
+    }
+
+    /// Marks the windows of these seconds; waits a while for room.
+    async fn mark(&mut self, seconds_us: &[i64], awaits: i64) -> Result<(), Error> {
+        for _ in 0..MARKS_TRIES {
+            if self.windows.mark(seconds_us, awaits).await? {
+                return Ok(());
+            }
+            self.hold.keep(&mut self.events, &mut self.dead_letters).await?;
+            tokio::time::sleep(Duration::from_millis(MARKS_WAIT_MS)).await;
+        }
+        Err(Error::NoRoom(seconds_us.len()))
+    }
+}
+
+/// Files of the dates that the new ones are of, and of the dates beside: a copy lies there.
+fn beside(files: &[ActiveFile], new: &[ActiveFile]) -> Vec<ActiveFile> {
+    let date = |file: &ActiveFile| -> Option<NaiveDate> { file.partition_values.get(EVENT_DATE)?.as_deref()?.parse().ok() };
+    let dates: BTreeSet<NaiveDate> = new.iter().filter_map(date).collect();
+    let is_near = |file: &&ActiveFile| match date(file) {
+        Some(of_file) => dates.iter().any(|date| (of_file - *date).num_days().abs() <= 1),
+        None => true,
+    };
+    files.iter().filter(is_near).cloned().collect()
+}
+
+/// One file of the table, less what goes of it.
+async fn replace(table: &Table, file: &ActiveFile, gone: &Gone, exchange: &mut Exchange) -> Result<(), Error> {
+    let (written, left_out) = less(table, file, gone).await?;
+    let before = file.rows.unwrap_or(written.tally.rows + left_out.rows());
+    exchange.commit.adds.extend(written.files);
+    exchange.commit.removes.push(file.clone());
+    if before != written.tally.rows + left_out.rows() {
+        return Err(Error::Broken(format!(
+            "{} has {before} rows, {} would stay and {} go",
+            file.path,
+            written.tally.rows,
+            left_out.rows()
+        )));
+    }
+    exchange.before.join(&left_out);
+    Ok(())
+}
+
+/// The staged files; of those that have copies of what stands lower down, the rest.
+async fn put_in(
+    table: &Table,
+    exchange: &mut Exchange,
+    staged: Vec<DataFile>,
+    new: &[ActiveFile],
+    copies: &Copies,
+) -> Result<(), Error> {
+    let gone = Gone { rows: copies.rows.clone(), ..Gone::default() };
+    for (file, as_active) in staged.into_iter().zip(new) {
+        if !copies.rows.contains_key(&file.path) {
+            exchange.commit.adds.push(file);
+            continue;
+        }
+        let (written, left_out) = less(table, as_active, &gone).await?;
+        exchange.commit.adds.extend(written.files);
+        exchange.after.leave(&left_out);
+        table.discard(std::slice::from_ref(&file)).await;
+    }
+    Ok(())
+}
+
+async fn committed(table: &mut Table, exchange: &mut Exchange, fence: Txn, chunk: &Chunk) -> Result<(), Error> {
+    let commit = &mut exchange.commit;
+    commit.data_change = true;
+    commit.txns.push(fence);
+    commit.txns.extend(moved(chunk));
+    let mut removed: BTreeMap<i32, i64> = exchange.before.partitions.clone();
+    for (partition, rows) in &exchange.after.partitions {
+        *removed.entry(*partition).or_default() -= rows;
+    }
+    commit.txns.extend(removed_totals(table, &removed).await?);
+    let rows = (exchange.before.rows(), exchange.after.rows());
+    commit.info.insert("playhead.replay".to_owned(), json!({ "rows_before": rows.0, "rows_after": rows.1 }));
+    match table.commit(commit).await? {
+        Outcome::Committed { version } => {
+            tracing::info!(table = table.name(), version, rows_before = rows.0, rows_after = rows.1, "replayed a chunk");
+            Ok(())
+        }
+        Outcome::Superseded => Err(Error::Overtaken),
+    }
+}
+
+/// A store that failed before its answer was known: what was to be added may be the table's.
+fn may_be_committed<T>(swapped: &Result<T, Error>) -> bool {
+    matches!(swapped, Err(Error::Lake(lake::table::Error::Unavailable(_))))
+}

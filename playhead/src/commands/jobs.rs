@@ -1,0 +1,67 @@
+//! `playhead jobs`: replays and rebuilds of this lake.
+use super::{Context, Error, Outcome};
+use crate::cli;
+use crate::clock::{SystemClock, rfc3339};
+use crate::terminal;
+use event::clock::Clock;
+use lake::table::Table;
+use maintenance::replay::{Job, Jobs, Kind, State};
+use serde_json::json;
+
+/// Lists them, or gives one up.
+pub async fn run(context: &Context, options: cli::Jobs) -> Result<Outcome, Error> {
+    terminal::init_logging("warn");
+    let storage = context.look()?;
+    let Some(events) = Table::open(&storage.lake.tables().events).await? else {
+        return Err("there is no table events in this lake: nothing was ever replayed".into());
+    };
+    let jobs = Jobs::of(&events);
+    let now = SystemClock.now();
+    if let Some(id) = options.cancel {
+        jobs.cancel(id, now).await?;
+    }
+    let all = jobs.all().await?;
+    if context.common.json {
+        terminal::say_json(&json!({ "jobs": all }));
+        return Ok(Outcome::Right);
+    }
+    if all.is_empty() {
+        terminal::say("nothing was replayed yet");
+    }
+    for job in &all {
+        terminal::say(in_words(job, now));
+    }
+    Ok(Outcome::Right)
+}
+
+/// One line: what, how far, since when.
+pub fn in_words(job: &Job, now: i64) -> String {
+    let kind = match (job.kind, job.dead_letters_only) {
+        (Kind::Rebuild, _) => "rebuild",
+        (Kind::Replay, true) => "replay of dead letters",
+        (Kind::Replay, false) => "replay",
+    };
+    let state = match job.state {
+        State::Running if job.is_alive(now) => "running".to_owned(),
+        State::Running => "died: the next replay finishes it".to_owned(),
+        State::Failed => format!("failed: {}", job.failure.as_deref().unwrap_or_default()),
+        State::Done => "done".to_owned(),
+        State::Cancelled => "cancelled".to_owned(),
+    };
+    let ranges: Vec<String> =
+        job.ranges.iter().map(|(partition, range)| format!("{partition}: {}..{}", range.start, range.end)).collect();
+    format!(
+        "job {} ({kind}, begun {}), {state}. Offsets {}; in {} commits {} rows became {}, {} dead letters {}; {} copies, \
+         {} seconds of events changed",
+        job.id,
+        rfc3339(job.begun_at).unwrap_or_default(),
+        ranges.join(", "),
+        job.chunks,
+        job.rows_before,
+        job.rows_after,
+        job.dead_letters_before,
+        job.dead_letters_after,
+        job.copies,
+        job.seconds_changed
+    )
+}
