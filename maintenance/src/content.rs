@@ -83,7 +83,8 @@ impl Content {
 fn times(column: &ArrayRef) -> Result<Vec<i64>, ArrowError> {
     let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
     let times = column.as_primitive_opt::<TimestampMicrosecondType>();
-    let times = times.ok_or_else(|| ArrowError::SchemaError(format!("event_time is {}, not {micros}", column.data_type())))?;
+    let times =
+        times.ok_or_else(|| ArrowError::SchemaError(format!("event_time is {}, not {micros}", column.data_type())))?;
     Ok(times.values().to_vec())
 }
 
@@ -117,7 +118,11 @@ mod tests {
         };
         let second: StringArray = rows.iter().map(|row| row.2).collect();
         RecordBatch::try_from_iter_with_nullable([
-            ("event_time", Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.0))) as _, false),
+            (
+                "event_time",
+                Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.0))) as _,
+                false,
+            ),
             ("first", first, true),
             ("second", Arc::new(second) as _, true),
             ("_partition", Arc::new(Int32Array::from(vec![3; rows.len()])) as _, false),

@@ -13,7 +13,7 @@
 //!
 //! Needs the log: what it has no more can't be made again, and is refused unless it may stay as it is. Needs the maintenance
 //! lease of both tables, and holds it while it runs: nothing is compacted meanwhile.
-use crate::limits::Bounds;
+use crate::limits::{Bounds, MARKS_TRIES};
 use crate::windows::Windows;
 use async_trait::async_trait;
 use event::clock::Clock;
@@ -109,6 +109,7 @@ pub struct Replay<'a> {
     windows: Box<dyn Windows>,
     clock: Arc<dyn Clock>,
     copies: Bounds,
+    marks_tries: u32,
     hold: Hold,
     jobs: Jobs,
 }
@@ -130,8 +131,21 @@ impl<'a> Replay<'a> {
         let jobs = Jobs::of(&events);
         let hold = Hold::new(clock.clone(), jobs.clone());
         let copies = Bounds::default();
-        let replay =
-            Replay { events, dead_letters, records, cluster, topic, bounds, windows, clock, copies, hold, jobs };
+        let marks_tries = MARKS_TRIES;
+        let replay = Replay {
+            events,
+            dead_letters,
+            records,
+            cluster,
+            topic,
+            bounds,
+            windows,
+            clock,
+            copies,
+            marks_tries,
+            hold,
+            jobs,
+        };
         replay.recognise().await?;
         Ok(replay)
     }
@@ -139,6 +153,11 @@ impl<'a> Replay<'a> {
     /// With other bounds: for tests, which have few rows.
     pub fn bounded(self, copies: Bounds) -> Replay<'a> {
         Replay { copies, ..self }
+    }
+
+    /// Room for marks is asked for so often, every few seconds, before it fails.
+    pub fn asking_for_room(self, marks_tries: u32) -> Replay<'a> {
+        Replay { marks_tries, ..self }
     }
 
     /// The jobs of this lake.

@@ -55,6 +55,11 @@ impl Reading {
     }
 
     fn place<'a>(&'a self, entry: &Entry) -> codec::Place<'a> {
-        codec::Place { topic: &self.topic, partition: entry.partition, offset: entry.offset, timestamp: entry.timestamp }
+        codec::Place {
+            topic: &self.topic,
+            partition: entry.partition,
+            offset: entry.offset,
+            timestamp: entry.timestamp,
+        }
     }
 }

@@ -46,7 +46,8 @@ impl Staging {
         let incompatible = |reason| Error::Incompatible { table: events.name().to_owned(), reason };
         let columns = Columns::new(&events.schema(), EVENT_DATE).map_err(incompatible)?;
         let dedup_rows = events.property(DEDUP_ROWS).and_then(|rows| rows.parse().ok());
-        let dedup_rows = dedup_rows.ok_or_else(|| incompatible(format!("its property {DEDUP_ROWS} is not a number")))?;
+        let dedup_rows =
+            dedup_rows.ok_or_else(|| incompatible(format!("its property {DEDUP_ROWS} is not a number")))?;
         Ok(Staging {
             reading: Reading { topic: topic.to_owned(), bounds },
             columns,

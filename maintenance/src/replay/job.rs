@@ -158,7 +158,9 @@ impl Jobs {
             return Err(Error::Refused(format!("job {id} is not unfinished: nothing is to be cancelled")));
         }
         if job.is_alive(now) {
-            return Err(Error::Refused(format!("a process is at job {id}, or was within the last five minutes: stop it first")));
+            return Err(Error::Refused(format!(
+                "a process is at job {id}, or was within the last five minutes: stop it first"
+            )));
         }
         job.state = State::Cancelled;
         job.heard_at = now;
@@ -167,10 +169,8 @@ impl Jobs {
     }
 
     async fn put(&self, job: &Job, mode: PutMode) -> Result<(), object_store::Error> {
-        let bytes = serde_json::to_vec_pretty(job).map_err(|error| object_store::Error::Generic {
-            store: "job",
-            source: Box::new(error),
-        })?;
+        let bytes = serde_json::to_vec_pretty(job)
+            .map_err(|error| object_store::Error::Generic { store: "job", source: Box::new(error) })?;
         let path = StorePath::from(format!("_jobs/{:08}.json", job.id));
         self.store.put_opts(&path, bytes.into(), PutOptions { mode, ..PutOptions::default() }).await.map(|_| ())
     }

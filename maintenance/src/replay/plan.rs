@@ -1,5 +1,5 @@
 //! Which records are replayed: what was asked for, cut to what the lake has and the log still holds.
-use super::window::{Decoding, Start, offset_at, start};
+use super::window::{Decoding, Start, after, offset_at, start};
 use super::{Error, Job, Kind, Replay, State};
 use crate::content::places;
 use crate::ranges::Ranges;
@@ -113,17 +113,7 @@ impl Replay<'_> {
         if !job.dead_letters_only {
             return Ok(all);
         }
-        let mut offsets: Vec<(u32, u64)> = Vec::new();
-        for file in touched(&self.dead_letters, &all).await? {
-            let mut batches = self.dead_letters.read_file(&file.path, Some(&["_partition", "_offset"])).await?;
-            while let Some(batch) = batches.try_next().await? {
-                let (partitions, numbers) = places(&batch).ok_or_else(|| placeless(&self.dead_letters, &file))?;
-                let found = partitions.iter().zip(numbers).map(|(of, at)| (of.unsigned_abs(), at.unsigned_abs()));
-                offsets.extend(found.filter(|(partition, offset)| all.contains(*partition, *offset)));
-            }
-            offsets.sort_unstable();
-            offsets.dedup();
-        }
+        let offsets = self.dead_offsets(&all).await?;
         Ok(Ranges::of(offsets.into_iter().map(|(partition, offset)| (partition, offset..offset + 1))))
     }
 
@@ -134,7 +124,10 @@ impl Replay<'_> {
         match asked {
             Asked::Offsets { partition, from, to } => {
                 let Some(next) = positions.get(partition) else {
-                    return Err(Error::Refused(format!("the log has partitions 0..{}, not {partition}", positions.len())));
+                    return Err(Error::Refused(format!(
+                        "the log has partitions 0..{}, not {partition}",
+                        positions.len()
+                    )));
                 };
                 if from >= next {
                     return Err(Error::Refused(format!(
@@ -162,7 +155,10 @@ impl Replay<'_> {
         Ok(wanted)
     }
 
-    /// The first offset of a range that can be replayed, and what lies before it, if anything.
+    /// Where the replay of a range begins, and what of the range can't be replayed, if anything.
+    ///
+    /// A row is a copy if its key is among those of the N rows before it. Where one of these is a dead letter as yet, and would be
+    /// a row now, the table would have neither: so records with dead letters that lie so near before are replayed with the range.
     async fn first_possible(
         &self,
         partition: u32,
@@ -171,22 +167,45 @@ impl Replay<'_> {
     ) -> Result<(u64, Option<Kept>), Error> {
         let decoding = Decoding { topic: &self.topic, bounds: self.bounds };
         let rows = self.dedup_rows()?;
-        let lacks = |end: u64, reason: String| Kept { partition, offsets: range.start..end.min(range.end), reason };
-        let from = range.start.max(held.start);
-        match start(self.records, decoding, partition, from, held, rows).await? {
-            Start::At(_) if from > range.start => {
-                // Only where no window is needed.
-                Ok((from, Some(lacks(from, format!("the log begins at {}", held.start)))))
-            }
-            Start::At(_) => Ok((from, None)),
-            Start::TooLate(first) => {
-                let reason = format!(
-                    "the log begins at {}, and which of the next records' rows are copies hangs on {rows} rows before them",
-                    held.start
-                );
-                Ok((first.max(from), Some(lacks(first.max(from), reason))))
+        let mut from = range.start.max(held.start);
+        let mut reason = (from > range.start).then(|| format!("the log begins at {}", held.start));
+        while from < range.end {
+            match start(self.records, decoding, partition, from, held, rows).await? {
+                Start::TooLate(first) => {
+                    reason = Some(format!(
+                        "the log begins at {}, and which of the next records' rows are copies hangs on {rows} rows before them",
+                        held.start
+                    ));
+                    from = first.max(from + 1);
+                }
+                Start::At(window) => {
+                    let near = self.dead_offsets(&Ranges::of([(partition, window..from)])).await?;
+                    match (near.first(), near.last()) {
+                        (Some((_, first)), _) if reason.is_none() => from = *first,
+                        (_, Some((_, last))) => from = after(self.records, decoding, partition, last + 1, rows).await?,
+                        _ => break,
+                    }
+                }
             }
         }
+        let kept = |reason| Kept { partition, offsets: range.start..from.min(range.end), reason };
+        Ok((from, reason.map(kept)))
+    }
+
+    /// Records that have dead letters, in order.
+    async fn dead_offsets(&self, records: &Ranges) -> Result<Vec<(u32, u64)>, Error> {
+        let mut offsets: Vec<(u32, u64)> = Vec::new();
+        for file in touched(&self.dead_letters, records).await? {
+            let mut batches = self.dead_letters.read_file(&file.path, Some(&["_partition", "_offset"])).await?;
+            while let Some(batch) = batches.try_next().await? {
+                let (partitions, numbers) = places(&batch).ok_or_else(|| placeless(&self.dead_letters, &file))?;
+                let found = partitions.iter().zip(numbers).map(|(of, at)| (of.unsigned_abs(), at.unsigned_abs()));
+                offsets.extend(found.filter(|(partition, offset)| records.contains(*partition, *offset)));
+            }
+            offsets.sort_unstable();
+            offsets.dedup();
+        }
+        Ok(offsets)
     }
 
     pub(super) fn dedup_rows(&self) -> Result<usize, Error> {

@@ -112,10 +112,9 @@ impl Replay<'_> {
 
     /// What was staged, read back: it is all there, and says what was decoded.
     async fn verify(&mut self, chunk: &Chunk) -> Result<(), Error> {
-        for (table, files, decoded) in [
-            (&self.events, &chunk.events, &chunk.content),
-            (&self.dead_letters, &chunk.dead_letters, &chunk.letters),
-        ] {
+        for (table, files, decoded) in
+            [(&self.events, &chunk.events, &chunk.content), (&self.dead_letters, &chunk.dead_letters, &chunk.letters)]
+        {
             let mut held = Content::default();
             for file in files {
                 let mut batches = table.read_file(&file.path, None).await?;
@@ -158,7 +157,8 @@ impl Replay<'_> {
     /// A process that was killed between the commits of a chunk has left `dead_letters` behind: they are brought up first.
     async fn catch_up(&mut self, stager: &mut Stager, job: &mut Job, wanted: &Ranges) -> Result<(), Error> {
         let (reached, behind) = (positions(&self.events, job).await?, positions(&self.dead_letters, job).await?);
-        let moves: BTreeMap<_, _> = behind.iter().map(|(partition, from)| (*partition, *from..reached[partition])).collect();
+        let moves: BTreeMap<_, _> =
+            behind.iter().map(|(partition, from)| (*partition, *from..reached[partition])).collect();
         if moves.values().all(|range| range.is_empty()) {
             return Ok(());
         }
@@ -173,7 +173,9 @@ impl Replay<'_> {
     /// The same for the job before, if it was cancelled at such a moment.
     async fn catch_up_former(&mut self, job: &Job) -> Result<(), Error> {
         let (of_events, of_letters) = (self.events.txn(REPLAY).await?, self.dead_letters.txn(REPLAY).await?);
-        let Some(id) = of_events.filter(|id| *id != job.id.cast_signed() && Some(*id) == of_letters) else { return Ok(()) };
+        let Some(id) = of_events.filter(|id| *id != job.id.cast_signed() && Some(*id) == of_letters) else {
+            return Ok(());
+        };
         let former = self.jobs.all().await?.into_iter().find(|former| former.id.cast_signed() == id);
         let Some(mut former) = former else { return Ok(()) };
         let wanted = self.wanted(&former).await?;

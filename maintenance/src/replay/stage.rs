@@ -198,10 +198,12 @@ impl Replay<'_> {
     /// Writes what waits to files.
     async fn write(&mut self, stager: &mut Stager, chunk: &mut Chunk) -> Result<(), Error> {
         let staged = stager.staging.staged().map_err(Error::Broken)?;
-        let is_there = |date: &str| stager.expired.is_none_or(|first| date.parse().is_ok_and(|date: NaiveDate| date >= first));
+        let is_there =
+            |date: &str| stager.expired.is_none_or(|first| date.parse().is_ok_and(|date: NaiveDate| date >= first));
         let events = staged.events.into_iter().filter(|(date, _)| is_there(date)).collect();
         written(&self.events, EVENT_DATE, events, (&mut chunk.events, &mut chunk.content)).await?;
-        written(&self.dead_letters, RECEIVED_DATE, staged.dead_letters, (&mut chunk.dead_letters, &mut chunk.letters)).await
+        written(&self.dead_letters, RECEIVED_DATE, staged.dead_letters, (&mut chunk.dead_letters, &mut chunk.letters))
+            .await
     }
 }
 

@@ -5,7 +5,7 @@ use super::{Error, Replay};
 use crate::compaction::removed_totals;
 use crate::content::Content;
 use crate::copies::{self, Copies};
-use crate::limits::{MARKS_TRIES, MARKS_WAIT_MS};
+use crate::limits::MARKS_WAIT_MS;
 use crate::ranges::Ranges;
 use crate::rewrite::{Gone, less};
 use crate::windows::next_rewrite;
@@ -137,9 +137,12 @@ impl Replay<'_> {
 
     /// Marks the windows of these seconds; waits a while for room.
     async fn mark(&mut self, seconds_us: &[i64], awaits: i64) -> Result<(), Error> {
-        for _ in 0..MARKS_TRIES {
+        for tried in 1.. {
             if self.windows.mark(seconds_us, awaits).await? {
                 return Ok(());
+            }
+            if tried >= self.marks_tries {
+                break;
             }
             self.hold.keep(&mut self.events, &mut self.dead_letters).await?;
             tokio::time::sleep(Duration::from_millis(MARKS_WAIT_MS)).await;
@@ -150,7 +153,8 @@ impl Replay<'_> {
 
 /// Files of the dates that the new ones are of, and of the dates beside: a copy lies there.
 fn beside(files: &[ActiveFile], new: &[ActiveFile]) -> Vec<ActiveFile> {
-    let date = |file: &ActiveFile| -> Option<NaiveDate> { file.partition_values.get(EVENT_DATE)?.as_deref()?.parse().ok() };
+    let date =
+        |file: &ActiveFile| -> Option<NaiveDate> { file.partition_values.get(EVENT_DATE)?.as_deref()?.parse().ok() };
     let dates: BTreeSet<NaiveDate> = new.iter().filter_map(date).collect();
     let is_near = |file: &&ActiveFile| match date(file) {
         Some(of_file) => dates.iter().any(|date| (of_file - *date).num_days().abs() <= 1),
@@ -213,7 +217,13 @@ async fn committed(table: &mut Table, exchange: &mut Exchange, fence: Txn, chunk
     commit.info.insert("playhead.replay".to_owned(), json!({ "rows_before": rows.0, "rows_after": rows.1 }));
     match table.commit(commit).await? {
         Outcome::Committed { version } => {
-            tracing::info!(table = table.name(), version, rows_before = rows.0, rows_after = rows.1, "replayed a chunk");
+            tracing::info!(
+                table = table.name(),
+                version,
+                rows_before = rows.0,
+                rows_after = rows.1,
+                "replayed a chunk"
+            );
             Ok(())
         }
         Outcome::Superseded => Err(Error::Overtaken),

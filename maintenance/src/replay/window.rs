@@ -18,7 +18,9 @@ pub(super) struct Decoding<'a> {
 impl Decoding<'_> {
     fn rows(&self, entry: &Entry) -> usize {
         let Entry { partition, offset, timestamp, .. } = *entry;
-        codec::decode(&entry.record, Place { topic: self.topic, partition, offset, timestamp }, self.bounds).batch.num_rows()
+        codec::decode(&entry.record, Place { topic: self.topic, partition, offset, timestamp }, self.bounds)
+            .batch
+            .num_rows()
     }
 }
 
@@ -31,7 +33,7 @@ pub(super) enum Start {
     TooLate(u64),
 }
 
-/// Where to begin, so that `rows` rows lie before `from`; `held`: what the log holds of the partition. Fewer are enough where
+/// Where to begin, so that just `rows` rows lie before `from`; `held`: what the log holds of the partition. Fewer are enough where
 /// the log has never dropped any.
 pub(super) async fn start(
     records: &dyn Records,
@@ -44,42 +46,60 @@ pub(super) async fn start(
     let (mut start, mut counted, mut step) = (from, 0, RECORDS_FIRST);
     while counted < rows && start > held.start {
         let lower = start.saturating_sub(step).max(held.start);
-        counted += count(records, decoding, partition, lower..start).await?;
+        for (offset, of_record) in counts(records, decoding, partition, lower..start).await?.into_iter().rev() {
+            counted += of_record;
+            if counted >= rows {
+                return Ok(Start::At(offset));
+            }
+        }
         (start, step) = (lower, step * 2);
     }
     if counted >= rows || held.start == 0 {
         return Ok(Start::At(start));
     }
-    let (mut next, mut counted) = (held.start, 0);
-    while counted < rows && next < held.end {
+    after(records, decoding, partition, held.start, rows).await.map(Start::TooLate)
+}
+
+/// The first offset that has `rows` rows between `from` and it; the log's end if there are not so many.
+pub(super) async fn after(
+    records: &dyn Records,
+    decoding: Decoding<'_>,
+    partition: u32,
+    from: u64,
+    rows: usize,
+) -> Result<u64, Error> {
+    let (mut next, mut counted) = (from, 0);
+    while counted < rows {
         let batch = records.read(partition, next).await?;
-        let Some(last) = batch.last() else { break };
-        let end = last.offset + 1;
+        if batch.is_empty() {
+            break;
+        }
         for entry in batch {
             if counted < rows {
                 counted += decoding.rows(&entry);
                 next = entry.offset + 1;
             }
         }
-        next = if counted < rows { end } else { next };
     }
-    Ok(Start::TooLate(next))
+    Ok(next)
 }
 
-async fn count(
+/// How many rows each record has.
+async fn counts(
     records: &dyn Records,
     decoding: Decoding<'_>,
     partition: u32,
     range: Range<u64>,
-) -> Result<usize, Error> {
-    let (mut next, mut rows) = (range.start, 0);
+) -> Result<Vec<(u64, usize)>, Error> {
+    let (mut next, mut counts) = (range.start, Vec::new());
     while next < range.end {
         let batch = records.read(partition, next).await?;
         let Some(last) = batch.last() else { break };
         next = last.offset + 1;
-        rows += batch.iter().filter(|entry| entry.offset < range.end).map(|entry| decoding.rows(entry)).sum::<usize>();
+        let within = batch.iter().filter(|entry| entry.offset < range.end);
+        counts.extend(within.map(|entry| (entry.offset, decoding.rows(entry))));
     }
-    Ok(rows)
+    Ok(counts)
 }
 
 /// The first offset whose record the log took at `time` or later. The log's times never go back.

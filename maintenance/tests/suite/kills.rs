@@ -1,111 +1,10 @@
 //! Killed before and after each write of a compaction, one after the other, and each write refused, or done without an answer:
 //! whatever the phase, nothing is lost or doubled, and in the end there is what an undisturbed compaction ends with.
+use crate::faulty::{Fault, Faulty};
 use crate::support::{Event, Keeper, Lake, Told, all, append, event, rewrites};
-use async_trait::async_trait;
-use futures::StreamExt;
-use futures::stream::BoxStream;
 use lake::table::Table;
 use maintenance::Step;
-use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, Result,
-};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
-use tokio::sync::Notify;
-
-/// What happens at one of the writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    /// The process dies.
-    Before(usize),
-    /// The process dies when it is done.
-    After(usize),
-    /// It is not done, and the answer is an error.
-    Refused(usize),
-    /// It is done, and the answer is an error.
-    Unanswered(usize),
-}
-
-/// A store with a fault at one of its writes.
-#[derive(Debug)]
-struct Faulty {
-    inner: Arc<dyn ObjectStore>,
-    fault: Fault,
-    writes: Mutex<Vec<String>>,
-    died: Notify,
-}
-
-fn trouble() -> object_store::Error {
-    object_store::Error::Generic { store: "Faulty", source: Box::new(std::io::Error::other("connection reset")) }
-}
-
-impl Faulty {
-    fn over(lake: &Lake, fault: Fault) -> Arc<Faulty> {
-        let inner: Arc<dyn ObjectStore> = lake.store.clone();
-        Arc::new(Faulty { inner, fault, writes: Mutex::default(), died: Notify::new() })
-    }
-
-    async fn die_if(&self, now: Fault) {
-        if self.fault == now {
-            self.died.notify_one();
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-impl std::fmt::Display for Faulty {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Faulty({})", self.inner)
-    }
-}
-
-#[async_trait]
-impl ObjectStore for Faulty {
-    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        let at = {
-            let mut writes = self.writes.lock().unwrap();
-            writes.push(location.to_string());
-            writes.len()
-        };
-        self.die_if(Fault::Before(at)).await;
-        if self.fault == Fault::Refused(at) {
-            return Err(trouble());
-        }
-        let put = self.inner.put_opts(location, payload, options).await;
-        self.die_if(Fault::After(at)).await;
-        if self.fault == Fault::Unanswered(at) { Err(trouble()) } else { put }
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, options).await
-    }
-
-    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.inner.get_opts(location, options).await
-    }
-
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix).boxed()
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
-}
 
 /// Three dates, each with a copy of the first one's events.
 async fn filled(lake: &Lake) -> Table {
@@ -130,7 +29,7 @@ async fn a_kill_before_or_after_any_write_loses_and_doubles_nothing() {
         for death in [Fault::Before(at), Fault::After(at)] {
             let (lake, told) = (Lake::new(), Told::default());
             let appended: BTreeSet<Event> = all(&filled(&lake).await).await.into_iter().collect();
-            let store = Faulty::over(&lake, death);
+            let store = Faulty::over(lake.store.clone(), death);
             let life = async { Keeper::on(lake.table_on(store.clone()).await, &told).compact().await };
             let killed = tokio::select! {
                 () = store.died.notified() => true,
@@ -190,7 +89,7 @@ async fn a_write_that_is_refused_or_not_answered_loses_and_doubles_nothing() {
         for fault in [Fault::Refused(at), Fault::Unanswered(at)] {
             let (lake, told) = (Lake::new(), Told::default());
             filled(&lake).await;
-            let store = Faulty::over(&lake, fault);
+            let store = Faulty::over(lake.store.clone(), fault);
             // What an opening writes (its probe of the store) is not this test's.
             let Ok(table) = lake.try_table_on(store.clone()).await else { continue };
             compacts_in_the_end(&mut Keeper::on(table, &told)).await;

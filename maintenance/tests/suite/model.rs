@@ -9,7 +9,7 @@ use std::future::Future;
 use std::task::{Context, Poll, Waker};
 
 /// Histories; `MODEL_SEEDS` for more.
-fn seeds() -> u64 {
+pub fn seeds() -> u64 {
     option_env!("MODEL_SEEDS").and_then(|seeds| seeds.parse().ok()).unwrap_or(40)
 }
 
@@ -22,7 +22,7 @@ fn random_event(rng: &mut StdRng, next: &mut [i64; 2]) -> Event {
 }
 
 /// Polls it so often, then drops it: a kill at an await.
-async fn killed<T>(polls: u32, future: impl Future<Output = T>) -> Option<T> {
+pub async fn killed<T>(polls: u32, future: impl Future<Output = T>) -> Option<T> {
     let mut future = Box::pin(future);
     for _ in 0..polls {
         if let Poll::Ready(done) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {

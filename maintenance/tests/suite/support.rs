@@ -8,8 +8,8 @@ use arrow_array::{
 use arrow_schema::DataType;
 use async_trait::async_trait;
 use futures::TryStreamExt;
-use lake::table::{Commit, Error, Outcome, Table, Txn};
-use lake::tables::{LOG, REWRITES, events, txn_names};
+use lake::table::{Commit, Error, Outcome, Spec, Table, Txn};
+use lake::tables::{LOG, REWRITES, dead_letters, events, txn_names};
 use lake::upkeep::{Options, Upkeep};
 use maintenance::{Bounds, Compaction, Config, Scope, Step, Windows};
 use object_store::ObjectStore;
@@ -53,6 +53,11 @@ impl Lake {
         Lake { store: Arc::new(InMemory::new()) }
     }
 
+    /// One that begins as this one is.
+    pub fn fork(&self) -> Lake {
+        Lake { store: Arc::new(self.store.fork()) }
+    }
+
     pub async fn table(&self) -> Table {
         self.table_on(self.store.clone()).await
     }
@@ -63,14 +68,22 @@ impl Lake {
     }
 
     pub async fn try_table_on(&self, store: Arc<dyn ObjectStore>) -> Result<Table, Error> {
-        let mut spec = events(2, 10);
+        Lake::opened(store, "events", events(2, 10)).await
+    }
+
+    /// The table `dead_letters` beside it.
+    pub async fn try_letters_on(&self, store: Arc<dyn ObjectStore>) -> Result<Table, Error> {
+        Lake::opened(store, "dead_letters", dead_letters(2)).await
+    }
+
+    async fn opened(store: Arc<dyn ObjectStore>, name: &str, mut spec: Spec) -> Result<Table, Error> {
         spec.properties.insert(LOG.to_owned(), "cluster/events".to_owned());
-        let url = url::Url::parse("memory:///events").unwrap();
+        let url = url::Url::parse(&format!("memory:///{name}")).unwrap();
         Table::open_or_create_with_store(store, url, &spec).await
     }
 }
 
-fn id(number: u32) -> [u8; 16] {
+pub fn id(number: u32) -> [u8; 16] {
     let mut id = [7; 16];
     id[..4].copy_from_slice(&number.to_be_bytes());
     id

@@ -70,7 +70,8 @@ async fn with_log(
     (keep_missing, dry_run): (bool, bool),
 ) -> Result<Outcome, Error> {
     let lake = storage.lake.tables();
-    let (Some(events), Some(dead_letters)) = (Table::open(&lake.events).await?, Table::open(&lake.dead_letters).await?) else {
+    let (Some(events), Some(dead_letters)) = (Table::open(&lake.events).await?, Table::open(&lake.dead_letters).await?)
+    else {
         return Err("there is no table events in this lake: no sink has brought any event there".into());
     };
     let parts = Parts {
@@ -105,7 +106,9 @@ async fn with_log(
         false => terminal::say(in_words(&done, SystemClock.now())),
     }
     if done.seconds_changed > 0 {
-        terminal::note("rollups' windows of those events are computed again by the node that keeps them (table late_windows)");
+        terminal::note(
+            "rollups' windows of those events are computed again by the node that keeps them (table late_windows)",
+        );
     }
     Ok(Outcome::Right)
 }
@@ -128,7 +131,10 @@ async fn brought_to_end(replay: &mut Replay<'_>, job: Result<Job, &Plan>) -> Res
 
 fn say_plan(plan: &Plan, as_json: bool) {
     if as_json {
-        let kept = plan.kept.iter().map(|kept| json!({ "partition": kept.partition, "offsets": kept.offsets, "reason": kept.reason }));
+        let kept = plan
+            .kept
+            .iter()
+            .map(|kept| json!({ "partition": kept.partition, "offsets": kept.offsets, "reason": kept.reason }));
         let kept: Vec<_> = kept.collect();
         terminal::say_json(&json!({
             "ranges": plan.job.ranges, "rows": plan.rows, "dead_letters": plan.dead_letters, "kept": kept,
@@ -137,7 +143,10 @@ fn say_plan(plan: &Plan, as_json: bool) {
     }
     for kept in &plan.kept {
         let Range { start, end } = kept.offsets;
-        terminal::note(format_args!("partition {}: offsets {start}..{end} stay as they are: {}", kept.partition, kept.reason));
+        terminal::note(format_args!(
+            "partition {}: offsets {start}..{end} stay as they are: {}",
+            kept.partition, kept.reason
+        ));
     }
     if plan.job.ranges.is_empty() {
         terminal::note("there is nothing in that range");

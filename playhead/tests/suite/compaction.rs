@@ -71,8 +71,7 @@ fn copies_go_with_compactions_that_are_killed_at_any_moment_and_rollups_forget_t
     assert_eq!((code, &after["ok"], &after["duplicates"]), (0, &true.into(), &0.into()), "{after}");
     let distinct = sent.len() * BATCH;
     assert_eq!(after["rows"], distinct, "{after}");
-    let removed: u64 =
-        after["partitions"].as_array().unwrap().iter().map(|of| of["removed"].as_i64().unwrap()).sum();
+    let removed: i64 = after["partitions"].as_array().unwrap().iter().map(|of| of["removed"].as_i64().unwrap()).sum();
     println!(
         "before the last: {} duplicates; {removed} copies were removed in all; the last: {last}",
         before["duplicates"]
