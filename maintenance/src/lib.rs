@@ -18,6 +18,7 @@ mod copies;
 mod limits;
 mod ranges;
 pub mod replay;
+pub mod retention;
 mod rewrite;
 mod telemetry;
 mod windows;

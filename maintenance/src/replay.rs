@@ -96,6 +96,8 @@ pub struct Parts<'a> {
     pub windows: Box<dyn Windows>,
     /// Now.
     pub clock: Arc<dyn Clock>,
+    /// Names this process in the job: who finds it unfinished sees whether it lives.
+    pub process: String,
 }
 
 /// Replays of one lake.
@@ -108,6 +110,7 @@ pub struct Replay<'a> {
     bounds: TimeBounds,
     windows: Box<dyn Windows>,
     clock: Arc<dyn Clock>,
+    process: String,
     copies: Bounds,
     marks_tries: u32,
     hold: Hold,
@@ -120,7 +123,7 @@ impl<'a> Replay<'a> {
     /// # Errors
     /// [`Error::Refused`]: they are of another log.
     pub async fn new(parts: Parts<'a>) -> Result<Replay<'a>, Error> {
-        let Parts { events, dead_letters, records, cluster, topic, bounds, windows, clock } = parts;
+        let Parts { events, dead_letters, records, cluster, topic, bounds, windows, clock, process } = parts;
         let (wanted, held) = (format!("{cluster}/{topic}"), events.property(LOG));
         if held.as_deref().is_some_and(|held| held != wanted) {
             let held = held.unwrap_or_default();
@@ -141,6 +144,7 @@ impl<'a> Replay<'a> {
             bounds,
             windows,
             clock,
+            process,
             copies,
             marks_tries,
             hold,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Describes the metrics, each present from the start.
 pub fn describe() {
-    for name in [RUNS, ROWS, COPIES, FAILURES] {
+    for name in [RUNS, ROWS, COPIES, FAILURES, EXPIRED] {
         metrics::counter!(name).increment(0);
     }
 }
@@ -22,11 +22,18 @@ const SECONDS: &str = "playhead_maintenance_compaction_seconds";
 /// Bytes of files that lie unsorted.
 const UNSORTED: &str = "playhead_maintenance_unsorted_bytes";
 
+/// Rows whose dates retention ended.
+const EXPIRED: &str = "playhead_maintenance_expired_rows_total";
+
 pub(crate) fn compacted(done: &Compacted, took: Duration) {
     metrics::counter!(RUNS).increment(1);
     metrics::counter!(ROWS).increment(done.rows);
     metrics::counter!(COPIES).increment(done.copies);
     metrics::histogram!(SECONDS).record(took.as_secs_f64());
+}
+
+pub(crate) fn expired(rows: u64) {
+    metrics::counter!(EXPIRED).increment(rows);
 }
 
 pub(crate) fn failed() {

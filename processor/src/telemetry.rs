@@ -16,6 +16,7 @@ const OTHER: &str = "playhead_processor_groups_as_other_total";
 const CLOSED: &str = "playhead_processor_windows_closed_total";
 const ROWS: &str = "playhead_processor_rows_total";
 const LATE_WINDOWS: &str = "playhead_processor_late_windows";
+const LATE_ENDED: &str = "playhead_processor_late_windows_ended_total";
 const CORRECTED: &str = "playhead_processor_windows_corrected_total";
 const CORRECTIONS_FAILED: &str = "playhead_processor_corrections_failed_total";
 const SUPERSEDED: &str = "playhead_processor_superseded_total";
@@ -32,7 +33,7 @@ const BYTES: &str = "playhead_processor_open_bytes";
 /// Says what each metric is, and begins the counters at 0: one that appears with its first value has not grown to Prometheus.
 pub(crate) fn describe(rollups: &[Definition]) {
     for rollup in rollups {
-        for name in [LATE, BEYOND, FAILED, OTHER, CLOSED, ROWS, CORRECTED] {
+        for name in [LATE, BEYOND, FAILED, OTHER, CLOSED, ROWS, CORRECTED, LATE_ENDED] {
             counter!(name, "rollup" => rollup.name.clone()).increment(0);
         }
     }
@@ -52,6 +53,10 @@ pub(crate) fn describe(rollups: &[Definition]) {
     describe_gauge!(
         LATE_WINDOWS,
         "Windows of the rollup that wait to be computed from events: late events came for them, or they are filled in"
+    );
+    describe_counter!(
+        LATE_ENDED,
+        "Windows that late events came for after retention had ended their date: not computed again"
     );
     describe_counter!(CORRECTED, "Windows computed again from the table events, since late events had come for them");
     describe_counter!(
@@ -159,6 +164,10 @@ pub(crate) fn superseded() {
 }
 
 /// Windows of a rollup wait for a correction.
+pub(crate) fn late_windows_ended(rollup: &str) {
+    counter!(LATE_ENDED, "rollup" => rollup.to_owned()).increment(1);
+}
+
 pub(crate) fn late_windows(rollup: &str, windows: usize) {
     gauge!(LATE_WINDOWS, "rollup" => rollup.to_owned()).set(windows as f64);
 }

@@ -96,6 +96,15 @@ pub const STARTING: &str = "starting";
 /// Tells the node whether this role is ready: `Err` says in words why not.
 pub type Report = Arc<dyn Fn(Result<(), String>) + Send + Sync>;
 
+/// Further work on the tables.
+#[derive(Debug, Default)]
+pub struct Jobs {
+    /// On `events`.
+    pub events: Vec<Box<dyn Job>>,
+    /// On `dead_letters`.
+    pub dead_letters: Vec<Box<dyn Job>>,
+}
+
 /// Everything a sink is given.
 pub struct Parts {
     /// The log it reads.
@@ -109,8 +118,8 @@ pub struct Parts {
     pub bounds: TimeBounds,
     /// Now.
     pub clock: Arc<dyn Clock>,
-    /// What is done for `events` besides upkeep, under the same lease.
-    pub jobs: Vec<Box<dyn Job>>,
+    /// What is done for each table besides upkeep, under the same lease.
+    pub jobs: Jobs,
     /// Readiness.
     pub report: Report,
 }

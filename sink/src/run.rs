@@ -15,10 +15,10 @@ use crate::record::Reading;
 use crate::tables::Tables;
 use crate::watch::LOG;
 use crate::watch::{STORE, watched};
-use crate::{Config, Error, Lake, Parts, Timing, telemetry};
+use crate::{Config, Error, Jobs, Lake, Parts, Timing, telemetry};
 use event::clock::Clock;
 use lake::table::Error as LakeError;
-use lake::upkeep::{Job, Options, Tended, tell_stopped, tend};
+use lake::upkeep::{Options, Tended, tell_stopped, tend};
 use log::{Log, ReadError, Reader};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,15 +62,15 @@ pub(crate) async fn run(
 /// Names of the tables in the metrics.
 const TABLES: [&str; 2] = ["events", "dead_letters"];
 
-fn kept_up(lake: &Lake, jobs: Vec<Box<dyn Job>>) -> Vec<Tended> {
+fn kept_up(lake: &Lake, jobs: Jobs) -> Vec<Tended> {
     let [events, dead_letters] = TABLES.map(str::to_owned);
     vec![
-        Tended { name: events, location: lake.events.clone(), options: Options::default(), jobs },
+        Tended { name: events, location: lake.events.clone(), options: Options::default(), jobs: jobs.events },
         Tended {
             name: dead_letters,
             location: lake.dead_letters.clone(),
             options: Options::default(),
-            jobs: Vec::new(),
+            jobs: jobs.dead_letters,
         },
     ]
 }

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// A job that says nothing for so long has died.
-const SILENT_US: Micros = 300_000_000;
+const SILENT_US: Micros = 120_000_000;
 
 /// What kind of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +58,8 @@ pub struct Job {
     pub begun_at: Micros,
     /// When it was heard of last, µs since 1970.
     pub heard_at: Micros,
+    /// Who was at it last, as [`super::Parts::process`] says.
+    pub process: String,
     /// Commits of `events`.
     pub chunks: u64,
     /// Rows that were there before, in what it has replayed.
@@ -82,7 +84,7 @@ impl Job {
         matches!(self.state, State::Running | State::Failed)
     }
 
-    /// Whether a process seems to be at it.
+    /// Whether a process seems to be at it: it was heard of a while ago at most.
     pub fn is_alive(&self, now: Micros) -> bool {
         self.state == State::Running && now.saturating_sub(self.heard_at) < SILENT_US
     }
@@ -147,20 +149,15 @@ impl Jobs {
         self.put(job, PutMode::Overwrite).await.map_err(|error| self.failed("write a job", &error))
     }
 
-    /// Gives a job up: what it has replayed stays.
+    /// Gives a job up that no process is at: what it has replayed stays.
     ///
     /// # Errors
-    /// [`Error::Refused`]: there is no such job that is unfinished, or a process is at it.
+    /// [`Error::Refused`]: there is no such job that is unfinished.
     pub async fn cancel(&self, id: u64, now: Micros) -> Result<Job, Error> {
         let found = self.all().await?.into_iter().find(|job| job.id == id);
         let mut job = found.ok_or_else(|| Error::Refused(format!("there is no job {id}")))?;
         if !job.is_unfinished() {
             return Err(Error::Refused(format!("job {id} is not unfinished: nothing is to be cancelled")));
-        }
-        if job.is_alive(now) {
-            return Err(Error::Refused(format!(
-                "a process is at job {id}, or was within the last five minutes: stop it first"
-            )));
         }
         job.state = State::Cancelled;
         job.heard_at = now;

@@ -92,6 +92,7 @@ impl Replay<'_> {
             state: State::Running,
             begun_at: now,
             heard_at: now,
+            process: self.process.clone(),
             chunks: 0,
             rows_before: 0,
             rows_after: 0,

@@ -17,19 +17,12 @@ pub type Progress<'a> = &'a (dyn Fn(&Job, u64, u64) + Send + Sync);
 const SUPERSEDED_MAX: u32 = 3;
 
 impl Replay<'_> {
-    /// The job that an earlier process left unfinished, if there is one.
+    /// The job that an earlier process left unfinished, or is at, if there is one.
     ///
     /// # Errors
-    /// [`Error::Refused`]: a process is at it.
+    /// The store.
     pub async fn unfinished(&self) -> Result<Option<Job>, Error> {
-        let Some(job) = self.jobs.unfinished().await? else { return Ok(None) };
-        if job.is_alive(self.now_us()) {
-            return Err(Error::Refused(format!(
-                "job {} is running, or its process died within the last five minutes: `playhead jobs` shows it",
-                job.id
-            )));
-        }
-        Ok(Some(job))
+        self.jobs.unfinished().await
     }
 
     /// Begins a job and brings it to its end.
@@ -50,6 +43,7 @@ impl Replay<'_> {
     /// As [`Replay::begin`].
     pub async fn finish(&mut self, mut job: Job, progress: Progress<'_>) -> Result<Job, Error> {
         job.state = State::Running;
+        job.process = self.process.clone();
         let ended = self.drive(&mut job, progress).await;
         job.heard_at = self.now_us();
         job.failure = ended.as_ref().err().map(ToString::to_string);

@@ -8,4 +8,5 @@ mod recorded;
 mod replay;
 mod replay_kills;
 mod replay_model;
+mod retention;
 mod support;

@@ -53,6 +53,8 @@ pub struct Verdicts {
     pub matched: ByPartition,
     /// Rows of the log above the lake's position.
     pub pending: u64,
+    /// Rows of the log whose dates retention has ended.
+    pub expired: u64,
     /// Rows and dead letters of the log that the lake lacks.
     pub absent: u64,
     /// The first of them in words.

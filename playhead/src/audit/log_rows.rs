@@ -1,7 +1,7 @@
 //! Compares the log's records, as far as they are held, with the ledger.
 use super::lake_rows::DeadLetters;
 use super::ledger::{Ledger, Place, Verdicts};
-use super::{Acked, FINDINGS_MAX, Partition, Report};
+use super::{Acked, Ended, FINDINGS_MAX, Partition, Report};
 use crate::config::Config;
 use crate::log_source::{self, LogSource};
 use crate::outcome::Error;
@@ -9,6 +9,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use event::codec::{self, Decoded};
 use event::dedup::Key;
+use event::schema::Column;
 use log::{Entry, ReadError};
 
 /// Reads every record that the log holds. Those up to the lake's position must be there, row by row; those above it are
@@ -22,6 +23,7 @@ pub async fn compare(
     acked: &mut Acked,
     verdicts: &mut Verdicts,
     report: &mut Report,
+    ended: Ended,
     first_pass: bool,
 ) -> Result<(), Error> {
     let mut partitions = std::mem::take(&mut report.partitions);
@@ -50,9 +52,9 @@ pub async fn compare(
                 };
                 let decoded = codec::decode(&entry.record, place, config.events.bounds());
                 if partition.last_offset.is_some_and(|last| entry.offset <= last) {
-                    rows_are_there(&entry, &decoded, ledger, verdicts)?;
+                    rows_are_there(&entry, &decoded, ledger, ended, verdicts)?;
                     if first_pass {
-                        dead_letters_are_there(&entry, &decoded, dead, verdicts);
+                        dead_letters_are_there(&entry, &decoded, dead, ended, verdicts);
                     }
                 } else {
                     for key in keys(&decoded)?.filter(|key| ledger.covers(key.id)) {
@@ -131,15 +133,25 @@ fn count(entry: &Entry, expected: u64, gapless: bool, partition: &mut Partition,
     }
 }
 
-/// Each row of the record is in the lake at its place, or its key is there from an earlier one (a duplicate, dropped).
-fn rows_are_there(entry: &Entry, decoded: &Decoded, ledger: &Ledger, verdicts: &mut Verdicts) -> Result<(), Error> {
-    for (key, row) in keys(decoded)?.zip(&decoded.rows) {
+/// Each row of the record is in the lake at its place, or its key is there from an earlier one (a duplicate, dropped), or its
+/// date has ended.
+fn rows_are_there(
+    entry: &Entry,
+    decoded: &Decoded,
+    ledger: &Ledger,
+    ended: Ended,
+    verdicts: &mut Verdicts,
+) -> Result<(), Error> {
+    let times = codec::times(&decoded.batch, Column::EVENT_TIME)?;
+    for ((key, row), time) in keys(decoded)?.zip(&decoded.rows).zip(times) {
         if !ledger.covers(key.id) {
             continue;
         }
         let place = Place { partition: entry.partition, offset: entry.offset, row: *row };
         let mut known = ledger.places_of(key).peekable();
-        if known.peek().is_none() {
+        if known.peek().is_none() && *time < ended.events_us {
+            verdicts.expired += 1;
+        } else if known.peek().is_none() {
             verdicts.lack(format!("{place} of the log, id {}, is not in the lake", uuid::Uuid::from_u128(key.id)));
         } else if known.any(|there| there == place) {
             *verdicts.matched.entry(entry.partition).or_default() += 1;
@@ -148,7 +160,16 @@ fn rows_are_there(entry: &Entry, decoded: &Decoded, ledger: &Ledger, verdicts: &
     Ok(())
 }
 
-fn dead_letters_are_there(entry: &Entry, decoded: &Decoded, dead: &DeadLetters, verdicts: &mut Verdicts) {
+fn dead_letters_are_there(
+    entry: &Entry,
+    decoded: &Decoded,
+    dead: &DeadLetters,
+    ended: Ended,
+    verdicts: &mut Verdicts,
+) {
+    if entry.timestamp < ended.letters_us {
+        return;
+    }
     for letter in &decoded.dead {
         let place = Place { partition: entry.partition, offset: entry.offset, row: letter.row.unwrap_or(u32::MAX) };
         if !dead.has(place) {

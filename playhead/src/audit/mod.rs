@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::log_source::{Bounds, LogSource};
 use crate::outcome::Error;
 use lake::table::Table;
-use lake::tables::{TxnNames, txn_names};
+use lake::tables::{EXPIRED, TxnNames, txn_names};
 use ledger::{Ledger, Verdicts};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -30,6 +30,8 @@ pub use acked::Acked;
 const ROWS_A_PASS: u64 = 10_000_000;
 /// Findings that are spelled out; the rest is only counted.
 const FINDINGS_MAX: usize = 100;
+/// A day, µs.
+const DAY_US: i64 = 86_400_000_000;
 
 /// What an audit found. `ok` only if nothing is wrong.
 #[derive(Debug, Default, Serialize)]
@@ -51,6 +53,8 @@ pub struct Report {
     /// Events that the log held when the audit began, above the lake's position (copies included): nothing is lost, the
     /// next run of the node brings them to the lake. Until then the audit does not pass.
     pub pending: u64,
+    /// Rows of the log whose dates are gone from the lake: retention.
+    pub expired: u64,
     /// Rows of `dead_letters`.
     pub dead_letters: u64,
     /// Active files of both tables.
@@ -158,6 +162,7 @@ pub async fn audit(
         Some(table) => table.files().await?.iter().filter_map(|file| file.rows).sum(),
         None => 0,
     };
+    let ended = Ended { events_us: ended_us(&tables.events).await?, letters_us: ended_us(&tables.dead_letters).await? };
     let passes = rows_said.div_ceil(ROWS_A_PASS).max(1);
     progress.set_length(passes * 2);
     for pass in 0..passes {
@@ -169,7 +174,7 @@ pub async fn audit(
         ledger.sort();
         acked.mark_found(&ledger);
         let mut verdicts = Verdicts::default();
-        log_rows::compare(config, log, &ledger, &dead, &mut acked, &mut verdicts, &mut report, pass == 0).await?;
+        log_rows::compare(config, log, &ledger, &dead, &mut acked, &mut verdicts, &mut report, ended, pass == 0).await?;
         conclude(&ledger, &verdicts, &mut report);
         progress.inc(1);
     }
@@ -186,6 +191,18 @@ pub async fn audit(
         && report.files_wrong == 0
         && report.findings.is_empty();
     Ok(report)
+}
+
+/// Dates before these moments are gone from the tables: retention. µs since 1970.
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    events_us: i64,
+    letters_us: i64,
+}
+
+async fn ended_us(table: &Option<Table>) -> Result<i64, Error> {
+    let Some(table) = table else { return Ok(i64::MIN) };
+    Ok(table.txn(EXPIRED).await?.map_or(i64::MIN, |days| days.saturating_mul(DAY_US)))
 }
 
 /// The partitions' bounds and positions, and whether they can belong together: the log's first offset from before the
@@ -254,6 +271,7 @@ fn conclude(ledger: &Ledger, verdicts: &Verdicts, report: &mut Report) {
         foreign += unmatched + beyond;
     }
     report.pending += verdicts.pending;
+    report.expired += verdicts.expired;
     report.gaps += foreign + verdicts.absent;
     for words in &verdicts.examples {
         report.find(words.clone());

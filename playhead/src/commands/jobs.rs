@@ -7,6 +7,7 @@ use event::clock::Clock;
 use lake::table::Table;
 use maintenance::replay::{Job, Jobs, Kind, State};
 use serde_json::json;
+use std::path::Path;
 
 /// Lists them, or gives one up.
 pub async fn run(context: &Context, options: cli::Jobs) -> Result<Outcome, Error> {
@@ -18,6 +19,9 @@ pub async fn run(context: &Context, options: cli::Jobs) -> Result<Outcome, Error
     let jobs = Jobs::of(&events);
     let now = SystemClock.now();
     if let Some(id) = options.cancel {
+        if let Some(job) = jobs.all().await?.iter().find(|job| job.id == id && job.is_unfinished()) {
+            refuse_if_alive(job)?;
+        }
         jobs.cancel(id, now).await?;
     }
     let all = jobs.all().await?;
@@ -34,6 +38,35 @@ pub async fn run(context: &Context, options: cli::Jobs) -> Result<Outcome, Error
     Ok(Outcome::Right)
 }
 
+/// This process in a job: its number and machine.
+pub fn this_process() -> String {
+    format!("{}@{}", std::process::id(), machine())
+}
+
+fn machine() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default()
+}
+
+/// Whether a process is at a job. Of this machine it is seen; of another one it is taken for alive for two minutes after it was
+/// heard of.
+fn is_alive(job: &Job, now: i64) -> bool {
+    let here = job.process.split_once('@').filter(|(_, of)| !of.is_empty() && *of == machine());
+    let is_gone = here.is_some_and(|(process, _)| !Path::new("/proc").join(process).exists());
+    job.is_alive(now) && !is_gone
+}
+
+/// Two would throw away each other's work.
+pub fn refuse_if_alive(job: &Job) -> Result<(), Error> {
+    match is_alive(job, SystemClock.now()) {
+        false => Ok(()),
+        true => Err(format!(
+            "job {} is running (process {}), or that process died on another machine less than two minutes ago: wait, or stop it",
+            job.id, job.process
+        )
+        .into()),
+    }
+}
+
 /// One line: what, how far, since when.
 pub fn in_words(job: &Job, now: i64) -> String {
     let kind = match (job.kind, job.dead_letters_only) {
@@ -42,7 +75,7 @@ pub fn in_words(job: &Job, now: i64) -> String {
         (Kind::Replay, false) => "replay",
     };
     let state = match job.state {
-        State::Running if job.is_alive(now) => "running".to_owned(),
+        State::Running if is_alive(job, now) => format!("running (process {})", job.process),
         State::Running => "died: the next replay finishes it".to_owned(),
         State::Failed => format!("failed: {}", job.failure.as_deref().unwrap_or_default()),
         State::Done => "done".to_owned(),

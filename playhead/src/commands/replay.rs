@@ -1,5 +1,5 @@
 //! `playhead replay`, `playhead rebuild`: rows of the lake, made again from the log.
-use super::jobs::in_words;
+use super::jobs::{in_words, refuse_if_alive, this_process};
 use super::{Context, Error, Outcome};
 use crate::cli;
 use crate::clock::{SystemClock, rfc3339};
@@ -83,10 +83,12 @@ async fn with_log(
         bounds: context.config.events.bounds(),
         windows: rewritten::windows(storage),
         clock: Arc::new(SystemClock),
+        process: this_process(),
     };
     let mut replay = Replay::new(parts).await?;
     let unfinished = replay.unfinished().await?;
     if let Some(job) = unfinished.filter(|_| !dry_run) {
+        refuse_if_alive(&job)?;
         terminal::note(format_args!(
             "job {} is unfinished, and is finished first (`playhead jobs --cancel {}` gives it up)",
             job.id, job.id

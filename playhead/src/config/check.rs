@@ -99,6 +99,14 @@ fn places(config: &Config) -> Vec<String> {
     } else if !config.lake.options.is_empty() {
         wrong.push("lake.options are for an object store, and lake.url is empty: set it, or leave them out".into());
     }
+    let (days, past_max_s) = (u64::from(config.retention.events_days), config.events.past_max_s);
+    if days > 0 && days.saturating_mul(86_400) <= past_max_s {
+        wrong.push(format!(
+            "retention.events_days = {days}: events up to {} days old are taken (events.past_max_s), and would be gone at once; keep \
+             more days, or take no such events",
+            past_max_s.div_ceil(86_400)
+        ));
+    }
     wrong
 }
 

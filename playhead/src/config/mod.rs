@@ -46,6 +46,8 @@ pub struct Config {
     pub sink: sink::Config,
     /// Sorting of what the sink wrote, and removal of copies.
     pub compaction: maintenance::Config,
+    /// Dates that end.
+    pub retention: maintenance::retention::Config,
     /// The lake.
     pub lake: Lake,
     /// What all rollups have in common.
@@ -69,6 +71,7 @@ impl Default for Config {
             log: Log::default(),
             sink: sink::Config::default(),
             compaction: maintenance::Config::default(),
+            retention: maintenance::retention::Config::default(),
             lake: Lake::default(),
             processor: Processor::default(),
             live: Live::default(),

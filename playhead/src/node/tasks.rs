@@ -7,7 +7,9 @@ use crate::config::Config;
 use crate::storage::Storage;
 use ingest::pages::Pages;
 use log::Log;
+use lake::tables::{EVENT_DATE, RECEIVED_DATE};
 use maintenance::Scope;
+use maintenance::retention::Retention;
 use processor::live::{Live, Peers};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +57,7 @@ pub fn sink(
 ) -> Task<sink::Error> {
     maintenance::describe();
     let parts = sink::Parts {
-        jobs: vec![Box::new(compaction(config, storage, Scope::Due))],
+        jobs: jobs(config, storage),
         log: log.clone(),
         lake: storage.lake.tables(),
         dedup_rows: config.dedup.rows,
@@ -64,6 +66,18 @@ pub fn sink(
         report: readiness.reporter("sink"),
     };
     tokio::spawn(sink::run(config.sink.clone(), parts, stop.clone()))
+}
+
+/// What is done for the tables besides upkeep. Retention first: what ends is not sorted before.
+fn jobs(config: &Config, storage: &Storage) -> sink::Jobs {
+    let (events_days, dead_letters_days) = (config.retention.events_days, config.retention.dead_letters_days);
+    sink::Jobs {
+        events: vec![
+            Box::new(Retention::new(EVENT_DATE, events_days)),
+            Box::new(compaction(config, storage, Scope::Due)),
+        ],
+        dead_letters: vec![Box::new(Retention::new(RECEIVED_DATE, dead_letters_days))],
+    }
 }
 
 /// Starts the processor.

@@ -16,6 +16,7 @@ mod live;
 mod node;
 mod process;
 mod processors;
+mod replay;
 mod roles;
 mod rollups;
 mod rounds;

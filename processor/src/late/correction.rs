@@ -10,7 +10,7 @@ use crate::{Error, telemetry};
 use event::clock::{Clock, Micros};
 use lake::location::Location;
 use lake::table::{Error as LakeError, Outcome, Table};
-use lake::tables::{REWRITES, txn_names};
+use lake::tables::{EXPIRED, REWRITES, txn_names};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +19,9 @@ use std::time::Duration;
 /// From the second revision on a window waits: so long after the second, twice as long after the third, and so on. Each
 /// revision holds all its groups, and a fleet that comes back from a tunnel brings late events for minutes.
 const WAIT: Duration = Duration::from_secs(10);
+
+/// A day, µs.
+const DAY_US: i64 = 86_400_000_000;
 
 /// Windows whose newest revision is looked for at once.
 const LOOKED_AT_ONCE: usize = 10 * CORRECTED_AT_ONCE;
@@ -129,7 +132,8 @@ impl Corrector {
             let last = events.txn(&names.offset).await?.and_then(|last| u64::try_from(last).ok());
             positions.insert(partition, last.map_or(0, |last| last + 1));
         }
-        Ok(Some(Reached { positions, rewrites }))
+        let ended_us = events.txn(EXPIRED).await?.map_or(i64::MIN, |days| days.saturating_mul(DAY_US));
+        Ok(Some(Reached { positions, rewrites, ended_us }))
     }
 }
 
@@ -137,6 +141,8 @@ impl Corrector {
 struct Reached {
     positions: Positions,
     rewrites: i64,
+    /// Windows that begin before this moment (µs) have lost rows to retention.
+    ended_us: i64,
 }
 
 impl Reached {
@@ -186,6 +192,11 @@ impl Corrected {
                     due.covered.insert(*start, Covered { positions: positions.clone(), rewrites });
                 };
                 match latest.remove(start) {
+                    // What is left of its rows is a remnant: its figure stays, and that something came late is counted.
+                    _ if *start < reached.ended_us => {
+                        telemetry::late_windows_ended(&self.name);
+                        is_covered(&mark.positions, Some(reached.rewrites));
+                    }
                     Some(_) if mark.is_filled_in() => is_covered(&mark.positions, None),
                     // Its rows changed since: whatever it was computed of, it is computed again.
                     Some(held) if mark.awaits.is_none() && covers(&held.positions, &mark.positions) => {

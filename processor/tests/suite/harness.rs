@@ -159,7 +159,7 @@ impl Harness {
         let events = self.lake().events;
         let dead_letters = Location::Local(self.dir.path().join("lake/dead_letters"));
         let parts = sink::Parts {
-            jobs: Vec::new(),
+            jobs: sink::Jobs::default(),
             log: self.log.clone(),
             lake: sink::Lake { events, dead_letters },
             dedup_rows: self.dedup_rows,

@@ -6,7 +6,7 @@ use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use futures::TryStreamExt;
 use lake::table::{Commit, Outcome, Table, Txn};
-use lake::tables::REWRITES;
+use lake::tables::{EXPIRED, REWRITES};
 use processor::rewritten::Rewritten;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -64,6 +64,30 @@ async fn a_window_whose_rows_go_from_the_lake_is_computed_again_when_they_have_g
         harness.marks().await == 0 && revisions(&harness, "devices").await.contains_key(&(10, 2))
     })
     .await;
+    running.stop().await;
+    sink.stop().await;
+}
+
+#[tokio::test]
+async fn a_window_whose_date_has_ended_keeps_its_figure() {
+    let harness = Harness::new(1, vec![rollup("devices", BY_DEVICE)]);
+    let (running, sink) = (harness.start(), harness.start_sink(5));
+    harness.at(11);
+    harness.produce(0, &[event(1, 1, "tv"), event(2, 2, "tv"), event(3, 11, "tv")]).await;
+    becomes(&harness, "devices", &BTreeMap::from([(0, groups(&[("tv", 2)]))])).await;
+    let in_lake = async || Table::open(&harness.lake().events).await.unwrap().is_some_and(|table| table.version() > 0);
+    eventually("the lake has them", in_lake).await;
+    let mut table = Table::open(&harness.lake().events).await.unwrap().unwrap();
+    let removes = table.files().await.unwrap();
+    let expired = Txn { app: EXPIRED.to_owned(), expected: None, new: NOON / (86_400 * SECOND) + 1 };
+    let ended = Commit { data_change: true, removes, txns: vec![expired], ..Commit::default() };
+    assert!(matches!(table.commit(&ended).await.unwrap(), Outcome::Committed { .. }));
+    harness.produce(0, &[event(4, 3, "tv")]).await;
+    Rewritten::new(harness.lake()).mark(&[NOON + SECOND], 0, NOON).await.unwrap();
+    eventually("what came late is unmarked", async || harness.marks().await == 0).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let held = revisions(&harness, "devices").await;
+    assert_eq!(held.keys().copied().collect::<Vec<_>>(), [(0, 1)], "not computed from what is left: {held:?}");
     running.stop().await;
     sink.stop().await;
 }

@@ -140,7 +140,7 @@ impl Harness {
         let (shutdown, answers) = (CancellationToken::new(), Answers::default());
         let told = answers.clone();
         let parts = Parts {
-            jobs: Vec::new(),
+            jobs: sink::Jobs::default(),
             log,
             lake: self.lake(),
             dedup_rows: self.dedup_rows,

@@ -1,0 +1,109 @@
+//! Retention by date: whole dates of a table end when they are old enough. Their files are removed in one commit and stay in the
+//! store for as long as any replaced file does: until then an older version of the table brings them back.
+use crate::compaction::removed_totals;
+use crate::telemetry;
+use async_trait::async_trait;
+use chrono::{DateTime, NaiveDate};
+use futures::TryStreamExt as _;
+use lake::table::{ActiveFile, Commit, Error, Outcome, Table, Txn};
+use lake::tables::EXPIRED;
+use lake::upkeep::Job;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// Settings `[retention]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Days of events that are kept, today's not counted, by `event_date`; 0: all.
+    pub events_days: u32,
+    /// The same of dead letters, by `received_date`.
+    pub dead_letters_days: u32,
+}
+
+/// Files that one commit removes.
+const FILES_MAX: usize = 1_000;
+
+/// A clock that is so much further than the newest file of the table has jumped, or nothing comes any more: nothing ends by it.
+const AHEAD_MAX_MS: i64 = 7 * 86_400_000;
+
+/// The retention of one table.
+#[derive(Debug)]
+pub struct Retention {
+    column: &'static str,
+    days: u32,
+}
+
+impl Retention {
+    /// Of the table whose partition column is `column`; so many `days` are kept, 0: all.
+    pub fn new(column: &'static str, days: u32) -> Retention {
+        Retention { column, days }
+    }
+
+    /// The first date that is kept; `None`: all are.
+    fn first_kept(&self, files: &[ActiveFile], now_ms: i64) -> Option<NaiveDate> {
+        let newest_ms = files.iter().map(|file| file.modification_time).max()?;
+        if self.days == 0 || now_ms.saturating_sub(newest_ms) > AHEAD_MAX_MS {
+            return None;
+        }
+        let today = DateTime::from_timestamp_millis(now_ms)?.date_naive();
+        today.checked_sub_days(chrono::Days::new(self.days.into()))
+    }
+
+    fn date(&self, file: &ActiveFile) -> Option<NaiveDate> {
+        file.partition_values.get(self.column)?.as_deref()?.parse().ok()
+    }
+}
+
+#[async_trait]
+impl Job for Retention {
+    async fn pass(&mut self, table: &mut Table, fence: &Txn, now_ms: i64) -> Result<bool, Error> {
+        let files = table.files().await?;
+        let Some(first) = self.first_kept(&files, now_ms) else { return Ok(false) };
+        let mut ended: Vec<ActiveFile> =
+            files.into_iter().filter(|file| self.date(file).is_some_and(|date| date < first)).collect();
+        let is_more = ended.len() > FILES_MAX;
+        ended.truncate(FILES_MAX);
+        if ended.is_empty() {
+            return Ok(false);
+        }
+        let held = table.txn(EXPIRED).await?;
+        let days = i64::from(first.to_epoch_days());
+        let mut commit = Commit { data_change: true, txns: vec![fence.clone()], ..Commit::default() };
+        // Never back: with more days than before, what has ended stays ended.
+        commit.txns.push(Txn { app: EXPIRED.to_owned(), expected: held, new: held.map_or(days, |held| held.max(days)) });
+        let removed = rows_by_partition(table, &ended).await?;
+        let rows: i64 = removed.values().sum();
+        commit.txns.extend(removed_totals(table, &removed).await?);
+        commit.info.insert("playhead.retention".to_owned(), json!({ "before": first.to_string(), "rows": rows }));
+        let count = ended.len();
+        commit.removes = ended;
+        match table.commit(&commit).await? {
+            Outcome::Committed { version } => {
+                telemetry::expired(rows.unsigned_abs());
+                tracing::info!(table = table.name(), version, before = %first, files = count, rows, "retention: dates ended");
+                Ok(is_more)
+            }
+            Outcome::Superseded => Ok(true),
+        }
+    }
+}
+
+async fn rows_by_partition(table: &Table, files: &[ActiveFile]) -> Result<BTreeMap<i32, i64>, Error> {
+    let mut rows = BTreeMap::new();
+    for file in files {
+        let mut batches = table.read_file(&file.path, Some(&["_partition", "_offset"])).await?;
+        while let Some(batch) = batches.try_next().await? {
+            let places = crate::content::places(&batch);
+            let (partitions, _) = places.ok_or_else(|| Error::Broken {
+                table: table.name().to_owned(),
+                reason: format!("{} holds rows without a place in the log", file.path),
+            })?;
+            for partition in partitions {
+                *rows.entry(*partition).or_default() += 1;
+            }
+        }
+    }
+    Ok(rows)
+}
