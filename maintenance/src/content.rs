@@ -1,4 +1,5 @@
 //! What rows say, kept as sums: so that rows of millions can be compared with those that take their place. Pure.
+use crate::limits::RECORDS_COUNTED_MAX;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{ArrayRef, RecordBatch};
@@ -12,15 +13,55 @@ const SECOND_US: i64 = 1_000_000;
 
 /// Rows, without their order: how many of each partition, and for each second of event time the sum of their hashes. Every
 /// column counts, the place in the log too.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone)]
 pub struct Content {
     /// Rows of each partition of the log.
     pub partitions: BTreeMap<i32, i64>,
     /// By the second of `event_time`; rows of a table that has none are in second 0.
     seconds: HashMap<i64, u128>,
+    /// How many of each record `(_partition, _offset)`; `None`: they are of too many records to be counted so.
+    records: Option<HashMap<(i32, i64), i64>>,
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Content { partitions: BTreeMap::new(), seconds: HashMap::new(), records: Some(HashMap::new()) }
+    }
 }
 
 impl Content {
+    /// Of so many rows of each record: for tests of who goes by these.
+    #[cfg(test)]
+    pub(crate) fn counted(records: impl IntoIterator<Item = ((i32, i64), i64)>) -> Content {
+        let mut content = Content::default();
+        for (record, rows) in records {
+            content.count(record, rows);
+            *content.partitions.entry(record.0).or_default() += rows;
+        }
+        content
+    }
+
+    /// How many rows of each record; `None`: they are of too many.
+    pub(crate) fn records(&self) -> Option<&HashMap<(i32, i64), i64>> {
+        self.records.as_ref()
+    }
+
+    /// So many rows more of a record.
+    pub(crate) fn count(&mut self, record: (i32, i64), rows: i64) {
+        let Some(records) = &mut self.records else { return };
+        *records.entry(record).or_default() += rows;
+        if records.len() > RECORDS_COUNTED_MAX {
+            self.records = None;
+        }
+    }
+
+    fn count_all(&mut self, other: &Content, sign: i64) {
+        match &other.records {
+            Some(records) => records.iter().for_each(|(record, rows)| self.count(*record, sign * rows)),
+            None => self.records = None,
+        }
+    }
+
     /// How many rows.
     pub fn rows(&self) -> u64 {
         self.partitions.values().sum::<i64>().unsigned_abs()
@@ -32,14 +73,22 @@ impl Content {
     /// A column of a type that has no order, or rows without `_partition`.
     pub fn add(&mut self, rows: &RecordBatch) -> Result<(), ArrowError> {
         let hashes = hashes(rows)?;
-        let partitions = rows.column_by_name("_partition").and_then(|column| column.as_primitive_opt::<Int32Type>());
-        let partitions = partitions.ok_or_else(|| ArrowError::SchemaError("rows without _partition".to_owned()))?;
+        let (partitions, offsets) =
+            places(rows).ok_or_else(|| ArrowError::SchemaError("rows without a place in the log".to_owned()))?;
         let times = rows.column_by_name(Column::EVENT_TIME.name()).map(times).transpose()?;
+        let mut run = 0;
         for (row, hash) in hashes.into_iter().enumerate() {
             let second = times.as_ref().map_or(0, |times| times[row].div_euclid(SECOND_US));
             let sum = self.seconds.entry(second).or_default();
             *sum = sum.wrapping_add(hash);
-            *self.partitions.entry(partitions.value(row)).or_default() += 1;
+            // Rows of one record lie together nearly always.
+            let record = (partitions[row], offsets[row]);
+            run += 1;
+            if row + 1 == rows.num_rows() || (partitions[row + 1], offsets[row + 1]) != record {
+                self.count(record, run);
+                *self.partitions.entry(record.0).or_default() += run;
+                run = 0;
+            }
         }
         Ok(())
     }
@@ -53,6 +102,7 @@ impl Content {
         for (partition, rows) in &other.partitions {
             *self.partitions.entry(*partition).or_default() += rows;
         }
+        self.count_all(other, 1);
     }
 
     /// Takes rows away that were taken up before.
@@ -64,6 +114,7 @@ impl Content {
         for (partition, rows) in &other.partitions {
             *self.partitions.entry(*partition).or_default() -= rows;
         }
+        self.count_all(other, -1);
     }
 
     /// Seconds whose rows are not the same in both, by their first moment, µs.
@@ -107,7 +158,7 @@ pub(crate) fn places(rows: &RecordBatch) -> Option<(&[i32], &[i64])> {
 mod tests {
     use super::*;
     use arrow_array::types::Int32Type;
-    use arrow_array::{DictionaryArray, Int32Array, StringArray, TimestampMicrosecondArray};
+    use arrow_array::{DictionaryArray, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray};
     use std::sync::Arc;
 
     fn batch(rows: &[(i64, Option<&str>, Option<&str>)], as_dictionary: bool) -> RecordBatch {
@@ -126,6 +177,7 @@ mod tests {
             ("first", first, true),
             ("second", Arc::new(second) as _, true),
             ("_partition", Arc::new(Int32Array::from(vec![3; rows.len()])) as _, false),
+            ("_offset", Arc::new(Int64Array::from(vec![7; rows.len()])) as _, false),
         ])
         .unwrap()
     }

@@ -47,6 +47,10 @@ pub const WINDOWS_MAX: usize = 8;
 /// that its rows lay in.
 pub const CHUNK_ROWS: u64 = 5_000_000;
 
+/// Records whose rows are counted one by one, some 40 bytes each, before and after: 480 MB at most. Of more a replay takes what came
+/// for what was added, and what others had taken away stays in the audit's sum.
+pub const RECORDS_COUNTED_MAX: usize = 6_000_000;
+
 /// A replay waits for room for its marks this often, for [`MARKS_WAIT_MS`].
 pub const MARKS_TRIES: u32 = 60;
 /// Between two looks, ms.

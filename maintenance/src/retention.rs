@@ -72,7 +72,11 @@ impl Job for Retention {
         let days = i64::from(first.to_epoch_days());
         let mut commit = Commit { data_change: true, txns: vec![fence.clone()], ..Commit::default() };
         // Never back: with more days than before, what has ended stays ended.
-        commit.txns.push(Txn { app: EXPIRED.to_owned(), expected: held, new: held.map_or(days, |held| held.max(days)) });
+        commit.txns.push(Txn {
+            app: EXPIRED.to_owned(),
+            expected: held,
+            new: held.map_or(days, |held| held.max(days)),
+        });
         let removed = rows_by_partition(table, &ended).await?;
         let rows: i64 = removed.values().sum();
         commit.txns.extend(removed_totals(table, &removed).await?);

@@ -26,6 +26,8 @@ pub(super) struct Chunk {
     pub(super) content: Content,
     /// The dead letters.
     pub(super) letters: Content,
+    /// Once the rows are exchanged: those before, those after.
+    pub(super) exchanged: Option<(Content, Content)>,
 }
 
 /// Rows on their way, and how far each partition was read.

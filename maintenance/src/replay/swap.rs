@@ -1,15 +1,17 @@
 //! The commit of a chunk: the rows that its records had go, those that were staged come.
+use super::accounts::{Exchanged, removed};
 use super::plan::{rows_of, touched};
 use super::stage::Chunk;
 use super::{Error, Replay};
 use crate::compaction::removed_totals;
-use crate::content::Content;
+use crate::content::{Content, places};
 use crate::copies::{self, Copies};
 use crate::limits::MARKS_WAIT_MS;
 use crate::ranges::Ranges;
 use crate::rewrite::{Gone, less};
 use crate::windows::next_rewrite;
 use chrono::NaiveDate;
+use futures::TryStreamExt as _;
 use lake::table::{ActiveFile, Commit, DataFile, Outcome, Table, Txn};
 use lake::tables::{EVENT_DATE, REPLAY};
 use serde_json::json;
@@ -47,12 +49,20 @@ struct Exchange {
     after: Content,
 }
 
+impl Exchange {
+    fn rows(&self) -> Exchanged<'_> {
+        Exchanged { before: &self.before, after: &self.after }
+    }
+}
+
 impl Replay<'_> {
     /// Swaps the rows of `events`; the chunk's files of it are the table's then, or deleted.
     pub(super) async fn swap_events(&mut self, chunk: &mut Chunk, records: &Ranges) -> Result<Swapped, Error> {
         let mut exchange = Exchange { after: std::mem::take(&mut chunk.content), ..Exchange::default() };
         let staged = std::mem::take(&mut chunk.events);
         let swapped = self.try_swap_events(&mut exchange, staged.clone(), chunk, records).await;
+        chunk.exchanged =
+            swapped.is_ok().then(|| (std::mem::take(&mut exchange.before), std::mem::take(&mut exchange.after)));
         if swapped.is_err() && !may_be_committed(&swapped) {
             let added = std::mem::take(&mut exchange.commit.adds);
             let is_added = |file: &&DataFile| added.iter().any(|added| added.path == file.path);
@@ -83,6 +93,9 @@ impl Replay<'_> {
             exchange.commit.txns.push(counted);
             self.mark(&changed, awaits).await?;
         }
+        let letters = self.letters_of(records).await?;
+        let letters = Exchanged { before: &letters, after: &chunk.letters };
+        let removed = removed(exchange.rows(), Some(letters));
         let swapped = Swapped {
             rows_before: exchange.before.rows(),
             rows_after: exchange.after.rows(),
@@ -91,7 +104,7 @@ impl Replay<'_> {
         };
         let (now, events) = (self.now_us(), &mut self.events);
         let fence = self.hold.events.fence(events, now).await?;
-        committed(events, exchange, fence, chunk).await?;
+        committed(events, exchange, &removed, fence, chunk).await?;
         Ok(swapped)
     }
 
@@ -109,7 +122,9 @@ impl Replay<'_> {
             }
             let (rows_before, rows_after) = (exchange.before.rows(), exchange.after.rows());
             let fence = self.hold.dead_letters.fence(table, self.clock.now()).await?;
-            committed(table, &mut exchange, fence, chunk).await?;
+            let rows = chunk.exchanged.as_ref().map(|(before, after)| Exchanged { before, after });
+            let removed = removed(exchange.rows(), rows);
+            committed(table, &mut exchange, &removed, fence, chunk).await?;
             Ok(Swapped { rows_before, rows_after, ..Swapped::default() })
         }
         .await;
@@ -117,6 +132,22 @@ impl Replay<'_> {
             self.dead_letters.discard(&exchange.commit.adds).await;
         }
         swapped
+    }
+
+    /// How many dead letters these records have now.
+    async fn letters_of(&self, records: &Ranges) -> Result<Content, Error> {
+        let mut letters = Content::default();
+        for file in touched(&self.dead_letters, records).await? {
+            let mut batches = self.dead_letters.read_file(&file.path, Some(&["_partition", "_offset"])).await?;
+            while let Some(batch) = batches.try_next().await? {
+                let (partitions, offsets) =
+                    places(&batch).ok_or_else(|| Error::Broken(format!("{} has rows without a place", file.path)))?;
+                let held = partitions.iter().zip(offsets).map(|(partition, offset)| (*partition, *offset));
+                let held = held.filter(|(of, at)| records.contains(of.unsigned_abs(), at.unsigned_abs()));
+                held.for_each(|record| letters.count(record, 1));
+            }
+        }
+        Ok(letters)
     }
 
     /// The files that rows go from, written anew without them: the records' own rows, and copies of what comes.
@@ -203,16 +234,18 @@ async fn put_in(
     Ok(())
 }
 
-async fn committed(table: &mut Table, exchange: &mut Exchange, fence: Txn, chunk: &Chunk) -> Result<(), Error> {
+async fn committed(
+    table: &mut Table,
+    exchange: &mut Exchange,
+    removed: &BTreeMap<i32, i64>,
+    fence: Txn,
+    chunk: &Chunk,
+) -> Result<(), Error> {
     let commit = &mut exchange.commit;
     commit.data_change = true;
     commit.txns.push(fence);
     commit.txns.extend(moved(chunk));
-    let mut removed: BTreeMap<i32, i64> = exchange.before.partitions.clone();
-    for (partition, rows) in &exchange.after.partitions {
-        *removed.entry(*partition).or_default() -= rows;
-    }
-    commit.txns.extend(removed_totals(table, &removed).await?);
+    commit.txns.extend(removed_totals(table, removed).await?);
     let rows = (exchange.before.rows(), exchange.after.rows());
     commit.info.insert("playhead.replay".to_owned(), json!({ "rows_before": rows.0, "rows_after": rows.1 }));
     match table.commit(commit).await? {

@@ -211,7 +211,18 @@ pub async fn replayer<'a>(
     let dead_letters = lake.try_letters_on(store).await?;
     let windows = Box::new(told.clone());
     let (cluster, topic) = ("cluster".to_owned(), "events".to_owned());
-    Replay::new(Parts { events, dead_letters, records: log, cluster, topic, bounds, windows, clock: Day::next(), process: "a test".to_owned() }).await
+    Replay::new(Parts {
+        events,
+        dead_letters,
+        records: log,
+        cluster,
+        topic,
+        bounds,
+        windows,
+        clock: Day::next(),
+        process: "a test".to_owned(),
+    })
+    .await
 }
 
 /// What is asked for, and how.

@@ -160,13 +160,7 @@ fn rows_are_there(
     Ok(())
 }
 
-fn dead_letters_are_there(
-    entry: &Entry,
-    decoded: &Decoded,
-    dead: &DeadLetters,
-    ended: Ended,
-    verdicts: &mut Verdicts,
-) {
+fn dead_letters_are_there(entry: &Entry, decoded: &Decoded, dead: &DeadLetters, ended: Ended, verdicts: &mut Verdicts) {
     if entry.timestamp < ended.letters_us {
         return;
     }

@@ -174,7 +174,8 @@ pub async fn audit(
         ledger.sort();
         acked.mark_found(&ledger);
         let mut verdicts = Verdicts::default();
-        log_rows::compare(config, log, &ledger, &dead, &mut acked, &mut verdicts, &mut report, ended, pass == 0).await?;
+        log_rows::compare(config, log, &ledger, &dead, &mut acked, &mut verdicts, &mut report, ended, pass == 0)
+            .await?;
         conclude(&ledger, &verdicts, &mut report);
         progress.inc(1);
     }
