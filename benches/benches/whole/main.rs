@@ -21,6 +21,7 @@ mod edge;
 mod growth;
 mod limits;
 mod load;
+mod maintenance;
 mod roles;
 mod rollups;
 mod sink;
@@ -35,7 +36,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 type Step = fn(u32, &mut Table);
 
-const STEPS: [(&str, Step); 14] = [
+const STEPS: [(&str, Step); 16] = [
     ("steps", steps::read),
     ("edge-kafka", edge::kafka),
     ("edge-embedded", edge::embedded),
@@ -46,6 +47,8 @@ const STEPS: [(&str, Step); 14] = [
     ("growth-partitions", growth::partitions),
     ("growth-connections", growth::connections),
     ("growth-files", growth::files),
+    ("replay", maintenance::replay_and_compaction),
+    ("commits", maintenance::commits),
     ("fresh", rollups::fresh),
     ("restart", rollups::restart),
     ("slope", up::slope),

@@ -1,0 +1,165 @@
+//! What keeps the tables: replay, compaction, and commits of a table that was committed to ten thousand times.
+use super::limits::thread_cpu_s;
+use super::load::Load;
+use super::roles::{Process, binary};
+use super::table::{Fact, Row, Table};
+use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, new_null_array};
+use datafusion::arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
+use lake::location::Location;
+use lake::table::{Commit, Outcome, Table as DeltaTable};
+use lake::upkeep::{Options, Upkeep};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+const WITHOUT_ROLLUPS: [(&str, &str); 1] = [("PLAYHEAD_ROLLUP_DEFAULTS", "false")];
+const UNIT: &str = "CPU-s a million events";
+
+/// Two million events: the sink's way into an empty lake beside a replay of all, then their compaction beside its bare work.
+pub fn replay_and_compaction(runs: u32, table: &mut Table) {
+    let (mut replays, mut compactions) = (Vec::new(), Vec::new());
+    for _ in 0..runs {
+        let dir = tempfile::tempdir().expect("a folder");
+        let up = Process::role("up", dir.path(), &WITHOUT_ROLLUPS);
+        let load = Load { events_per_s: 100_000, batch: 100, connections: 8, seconds: 20 };
+        let events = load.on(&up).acknowledged;
+        up.wait_metric("playhead_sink_rows_total", events);
+        up.stop();
+        std::fs::remove_dir_all(dir.path().join("data/lake")).expect("the lake");
+        let up = Process::role("up", dir.path(), &WITHOUT_ROLLUPS);
+        up.wait_metric("playhead_sink_rows_total", events);
+        let sink = up.usage().cpu_s * 1e6 / events;
+        up.stop();
+        replays.push((sink, command(dir.path(), &["replay", "--all"]) * 1e6 / events));
+        let files = parquet_files(&dir.path().join("data/lake/events"));
+        let before = thread_cpu_s();
+        read_sort_write(&files, &dir.path().join("sorted.parquet"));
+        let bare = (thread_cpu_s() - before) * 1e6 / events;
+        compactions.push((bare, command(dir.path(), &["compact"]) * 1e6 / events));
+    }
+    let row = |step: &str, limit: &str, pairs, goal| Row {
+        step: step.into(),
+        limit: limit.into(),
+        unit: UNIT,
+        pairs,
+        goal: Some(goal),
+    };
+    table.row(row("replay of all, embedded log", "`up` without load, the lake empty", replays, 0.8));
+    table.row(row("compaction", "read, sort, write of the same files, in memory", compactions, 0.6));
+}
+
+/// CPU-seconds that a command takes.
+fn command(dir: &Path, arguments: &[&str]) -> f64 {
+    let before = children_cpu_s();
+    let mut command = Command::new(binary());
+    command.arg("--data").arg(dir.join("data")).args(arguments).envs(WITHOUT_ROLLUPS).stdout(Stdio::null());
+    let status = command.current_dir(dir).status().expect("it runs");
+    assert!(status.success(), "{arguments:?}: {status}");
+    children_cpu_s() - before
+}
+
+/// User and system time of children that have ended: fields 16 and 17 of proc(5).
+fn children_cpu_s() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("this process");
+    let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
+    let ticks = fields.split_whitespace().skip(13).take(2).map(|ticks| ticks.parse::<f64>().expect("a number"));
+    ticks.sum::<f64>() / 100.0
+}
+
+fn parquet_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() && !path.ends_with("_delta_log") {
+            files.extend(parquet_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "parquet") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// What a compaction can't do without: on one thread, all of it in memory, without a search for copies.
+fn read_sort_write(files: &[PathBuf], into: &Path) {
+    let mut batches: Vec<RecordBatch> = Vec::new();
+    for file in files {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(file).expect("a file")).expect("Parquet");
+        batches.extend(reader.build().expect("a reader").map(|batch| batch.expect("rows")));
+    }
+    let schema = batches[0].schema();
+    let rows = concat_batches(&schema, &batches).expect("rows");
+    drop(batches);
+    let by = |name: &str| SortColumn { values: rows.column_by_name(name).expect(name).clone(), options: None };
+    let order = lexsort_to_indices(&[by("content_id"), by("event_time")], None).expect("an order");
+    let sorted = take_record_batch(&rows, &order).expect("sorted rows");
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(131_072))
+        .build();
+    let mut writer =
+        ArrowWriter::try_new(File::create(into).expect("a file"), schema, Some(properties)).expect("a writer");
+    writer.write(&sorted).expect("rows are written");
+    writer.close().expect("a file");
+}
+
+/// Ten thousand commits of a small file each, as sinks make them in a day, with upkeep beside.
+pub fn commits(_runs: u32, table: &mut Table) {
+    const COMMITS: usize = 10_000;
+    const BETWEEN_PASSES: usize = 5;
+    let dir = tempfile::tempdir().expect("a folder");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let took_ms: Vec<f64> = runtime.block_on(async {
+        let location = Location::Local(dir.path().join("events"));
+        let spec = lake::tables::events(4, 1_000_000);
+        let mut written = DeltaTable::open_or_create(&location, &spec).await.expect("a table");
+        let mut kept = DeltaTable::open(&location).await.expect("a table").expect("a table");
+        let mut upkeep = Upkeep::new(Options::default());
+        let mut took_ms = Vec::new();
+        for number in 0..COMMITS {
+            let values = BTreeMap::from([("event_date".to_owned(), Some("2026-11-22".to_owned()))]);
+            let rows = row(&written, number as i64);
+            let file = written.write_file(values, vec![vec![rows]]).await.expect("a file");
+            let commit = Commit { adds: vec![file], data_change: true, ..Commit::default() };
+            let since = Instant::now();
+            let outcome = written.commit(&commit).await.expect("a commit");
+            took_ms.push(since.elapsed().as_secs_f64() * 1e3);
+            assert!(matches!(outcome, Outcome::Committed { .. }));
+            if number % BETWEEN_PASSES == 0 {
+                // Ten seconds a commit.
+                upkeep.pass(&mut kept, 1_795_305_600_000 + 10_000 * number as i64).await.expect("a pass");
+            }
+        }
+        took_ms
+    });
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    let (first, last) = (mean(&took_ms[..100]), mean(&took_ms[COMMITS - 100..]));
+    let fact = |what: &str, unit, value, at_most| Fact { what: what.into(), unit, values: vec![value], at_most };
+    table.fact(fact("a commit, mean of the first hundred of 10,000", "ms", first, None));
+    table.fact(fact("the last hundred beside them, with upkeep", "times", last / first, Some(1.5)));
+}
+
+/// One row; all that may be null is.
+fn row(table: &DeltaTable, offset: i64) -> RecordBatch {
+    let schema = table.data_schema();
+    let column = |field: &arrow_schema::FieldRef| -> ArrayRef {
+        let of = |array: ArrayRef| datafusion::arrow::compute::cast(&array, field.data_type()).expect("a column");
+        match field.name().as_str() {
+            "_partition" => Arc::new(Int32Array::from(vec![0])),
+            "_offset" => Arc::new(Int64Array::from(vec![offset])),
+            _ if field.is_nullable() => new_null_array(field.data_type(), 1),
+            "event_id" | "event_type" | "tenant_id" | "_topic" => {
+                of(Arc::new(StringArray::from(vec!["0123456789abcdef"])))
+            }
+            _ => of(Arc::new(Int64Array::from(vec![1]))),
+        }
+    };
+    let columns: Vec<ArrayRef> = schema.fields().iter().map(column).collect();
+    RecordBatch::try_new(schema.clone(), columns).expect("a row")
+}
