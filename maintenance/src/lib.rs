@@ -1,4 +1,5 @@
-//! Keeps the table `events` good for years: sorted files of one size, each event once whatever lies between its copies.
+//! Keeps the tables good for years: sorted files of one size, each event once whatever lies between its copies, rows made again
+//! from the log (`replay`), old dates ended (`retention`).
 //!
 //! Promise: never a row lost or doubled. A compaction is one commit that goes only while every file that it removes is
 //! active and the maintenance lease is still this process's; what a sink appends meanwhile stays. A row goes only when another
