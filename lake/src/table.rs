@@ -21,11 +21,14 @@ use crate::durable::DurableFileSystem;
 use crate::error::{self, Missing};
 use crate::stats::times_of;
 use arrow_schema::{Schema, SchemaRef};
+use bytes::Bytes;
 use deltalake_core::DeltaTable;
 use deltalake_core::kernel::LogicalFileView;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoArrow as _;
 use deltalake_core::logstore::LogStoreRef;
 use deltalake_core::table::state::DeltaTableState;
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path as StorePath;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use std::collections::BTreeMap;
@@ -152,6 +155,18 @@ impl Table {
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error::store(&self.name, "look for a file", &error, Missing::Passes)),
         }
+    }
+
+    /// The bytes of a file, as the store has them.
+    ///
+    /// # Errors
+    /// [`Error::Broken`]: it is not there.
+    pub async fn file_chunks(&self, path: &str) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
+        let got = self.store.get(&self.store_path(path)?).await;
+        let got = got.map_err(|error| error::store(&self.name, "read a file", &error, Missing::Breaks))?;
+        let name = self.name.clone();
+        let failed = move |error| error::store(&name, "read a file", &error, Missing::Breaks);
+        Ok(got.into_stream().map_err(failed).boxed())
     }
 
     /// Deletes files that were written but never committed; failures are only logged. Looks at the newest snapshot

@@ -30,6 +30,7 @@ pub use lease::EPOCH;
 pub use pace::Pace;
 pub use plan::{one_pass, plan};
 pub use tend::{tell_stopped, tend};
+pub use vacuum::{Orphan, orphans};
 
 pub(crate) use checkpoint::last_checkpoint;
 

@@ -237,7 +237,11 @@ positions against its files, each (tenant, event_id) once, every file there and 
 for each record that the log still holds, that its rows are in the lake. With --acked: every id of the file is there.
 Events of the log that the lake has not yet are pending, as after a kill: not exact until a node has brought them there.
 Runs beside `playhead up` (through its admin address) or offline. Over Kafka it reads the topic itself, from anywhere
-that reaches brokers and lake; offsets that no record took (markers of transactions) are not called gaps.";
+that reaches brokers and lake; offsets that no record took (markers of transactions) are not called gaps.
+
+With --manifest it also writes what the tables consist of. Tables of equal `content` have equal rows: before and after a
+compaction, or a replay that changed nothing. Files that no commit names (a kill leaves them) are told, and are no fault: a
+vacuum deletes them after three days.";
 
 /// Options of `audit`.
 #[derive(Debug, Clone, Args, Default)]
@@ -245,6 +249,10 @@ pub struct Audit {
     /// Ids that must be in the lake, one UUID a line, as `playhead load --acked` writes them.
     #[arg(long, value_name = "FILE")]
     pub acked: Option<PathBuf>,
+    /// Write what the tables are made of, as JSON, one a line: each active file with its rows, size and SHA-256, each table with a
+    /// sum over its rows that is the same however these lie in files. Every file is read.
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
     /// Beside a running node, and over Kafka: wait this long for the lake to reach the log's end as of now.
     #[arg(long, default_value_t = 60)]
     pub wait_s: u64,

@@ -32,7 +32,7 @@ impl Vacuum {
             return 0;
         }
         self.at_ms = Some(now_ms);
-        let (deleted, failure) = match orphans(table, now_ms, options.orphan_ms).await {
+        let (deleted, failure) = match old_orphans(table, now_ms, options.orphan_ms).await {
             Ok(orphans) => {
                 let (deleted, failure) = delete(table, orphans).await;
                 (deleted, failure.map(|error| error.to_string()))
@@ -49,35 +49,53 @@ impl Vacuum {
     }
 }
 
-/// Files of ours that are `orphan_ms` old, and that neither the snapshot nor a removal names. The snapshot is older than the
-/// listing: what was committed between is young. By the store's own clock, too: a machine whose clock is ahead would take
-/// files for old that somebody is about to commit.
-async fn orphans(table: &Table, now_ms: i64, orphan_ms: i64) -> Result<Vec<StorePath>, Error> {
+/// A file of the store that neither the snapshot nor a removal names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphan {
+    /// Path relative to the table.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was written, by the store's clock, ms since 1970.
+    pub written_ms: i64,
+}
+
+/// Files of ours that no snapshot within the safety window names; those that somebody is about to commit are among them. Also the
+/// time of the newest file of all, by the store's clock.
+///
+/// # Errors
+/// [`Error::Unavailable`]: the store does not answer.
+pub async fn orphans(table: &Table) -> Result<(Vec<Orphan>, i64), Error> {
     let (mut ours, mut newest_ms) = (Vec::new(), i64::MIN);
     let mut listed = table.store.list(None);
     let failed = |error: object_store::Error| error::store(&table.name, "list it", &error, Missing::Passes);
     while let Some(file) = listed.try_next().await.map_err(failed)? {
-        let at_ms = file.last_modified.timestamp_millis();
-        newest_ms = newest_ms.max(at_ms);
+        let written_ms = file.last_modified.timestamp_millis();
+        newest_ms = newest_ms.max(written_ms);
         if is_ours(&file.location) {
-            ours.push((at_ms, file.location));
+            ours.push(Orphan { path: file.location.to_string(), bytes: file.size, written_ms });
         }
     }
-    let until_ms = now_ms.min(newest_ms).saturating_sub(orphan_ms);
-    let old = ours.into_iter().filter(|(at_ms, _)| *at_ms <= until_ms);
-    let mut old: Vec<StorePath> = old.map(|(_, path)| path).collect();
-    let mut named: HashSet<StorePath> = HashSet::new();
+    let mut named: HashSet<String> = HashSet::new();
     for view in table.views() {
-        named.insert(table.store_path(&view.path())?);
+        named.insert(table.store_path(&view.path())?.to_string());
     }
     let mut tombstones = table.state.all_tombstones(table.log.as_ref());
     let unread = |error| error::delta(&table.name, "read removed files", error);
     while let Some(tombstone) = tombstones.try_next().await.map_err(unread)? {
-        named.insert(table.store_path(&tombstone.path())?);
+        named.insert(table.store_path(&tombstone.path())?.to_string());
     }
-    old.retain(|path| !named.contains(path));
-    old.truncate(FILES_MAX);
-    Ok(old)
+    ours.retain(|file| !named.contains(&file.path));
+    Ok((ours, newest_ms))
+}
+
+/// Those that are `orphan_ms` old. The snapshot is older than the listing: what was committed between is young. By the store's own
+/// clock, too: a machine whose clock is ahead would take files for old that somebody is about to commit.
+async fn old_orphans(table: &Table, now_ms: i64, orphan_ms: i64) -> Result<Vec<StorePath>, Error> {
+    let (orphans, newest_ms) = orphans(table).await?;
+    let until_ms = now_ms.min(newest_ms).saturating_sub(orphan_ms);
+    let old = orphans.iter().filter(|file| file.written_ms <= until_ms).take(FILES_MAX);
+    old.map(|file| table.store_path(&file.path)).collect()
 }
 
 /// `part-{uuid}.zstd.parquet` or `sorted-{uuid}.zstd.parquet`, in a folder of a partition or in none.

@@ -2,8 +2,9 @@
 use super::Report;
 use crate::outcome::Error;
 use lake::table::Table;
+use lake::upkeep::orphans;
 
-/// Checks all files of `table`.
+/// Checks all files of `table`, and counts those that it does not name.
 pub async fn check(table: &Table, report: &mut Report) -> Result<(), Error> {
     for file in table.files().await? {
         report.files += 1;
@@ -17,5 +18,8 @@ pub async fn check(table: &Table, report: &mut Report) -> Result<(), Error> {
             None => format!("{} is not there", file.path),
         });
     }
+    let (orphans, _) = orphans(table).await?;
+    report.orphans += orphans.len() as u64;
+    report.orphan_bytes += orphans.iter().map(|file| file.bytes).sum::<u64>();
     Ok(())
 }

@@ -22,6 +22,7 @@ mod files;
 mod lake_rows;
 mod ledger;
 mod log_rows;
+pub mod manifest;
 
 pub use acked::Acked;
 
@@ -53,6 +54,10 @@ pub struct Report {
     /// Events that the log held when the audit began, above the lake's position (copies included): nothing is lost, the
     /// next run of the node brings them to the lake. Until then the audit does not pass.
     pub pending: u64,
+    /// Files of ours that no commit names.
+    pub orphans: u64,
+    /// Their bytes.
+    pub orphan_bytes: u64,
     /// Rows of the log whose dates are gone from the lake: retention.
     pub expired: u64,
     /// Rows of `dead_letters`.

@@ -4,6 +4,7 @@ use crate::audit::{self, Begun, Report, Tables};
 use crate::cli::Audit;
 use crate::log_source::{self, Bounds, LogSource};
 use crate::terminal;
+use indicatif::HumanBytes;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ pub async fn run(context: Context, options: Audit) -> Result<Outcome, Error> {
     if tables.events.is_none() {
         let place = storage.lake.events_name();
         tracing::warn!("no table at {place}: no sink has started with this lake yet, or lake.url is another");
+    }
+    if let Some(file) = &options.manifest {
+        audit::manifest::write(&tables, file).await?;
     }
     let bar = terminal::progress(2, "audit");
     let report = audit::audit(&context.config, begun, &tables, &log, &bar).await;
@@ -118,6 +122,14 @@ fn print(report: &Report) {
     if removed != 0 {
         terminal::say(format_args!(
             "{removed} rows were removed since a sink brought them: copies, by compaction; dates, by retention; less what replays added"
+        ));
+    }
+    if report.orphans > 0 {
+        terminal::say(format_args!(
+            "{} files, {}, are named by no commit: written by a process that was killed, or to be committed now; a vacuum deletes \
+             them when they are three days old",
+            report.orphans,
+            HumanBytes(report.orphan_bytes)
         ));
     }
     if report.duplicates > 0 {

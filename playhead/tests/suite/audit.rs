@@ -172,3 +172,56 @@ fn beside_live_traffic_and_a_log_that_drops_what_the_lake_has_the_audit_passes_a
     assert!(ended.success(), "{ended}");
     node.stop();
 }
+
+/// Writes the manifest; its lines.
+fn manifest(data: &Path) -> Vec<Value> {
+    let file = data.parent().unwrap().join("manifest.jsonl");
+    let mut command = playhead(data);
+    command.args(["audit", "--json", "--manifest"]).arg(&file);
+    let (code, report) = node::result(&node::output(&command));
+    assert_eq!(code, 0, "{report}");
+    std::fs::read_to_string(&file).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The line of the table `events`.
+fn of_table(lines: &[Value]) -> &Value {
+    lines.iter().find(|line| line["table"] == "events" && line.get("content").is_some()).unwrap()
+}
+
+#[test]
+fn the_manifest_has_each_file_with_its_checksum_and_one_sum_for_equal_rows() {
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    lake_of(50, &data);
+    let before = manifest(&data);
+    for line in before.iter().filter(|line| line.get("file").is_some()) {
+        let path = data.join("lake").join(line["table"].as_str().unwrap()).join(line["file"].as_str().unwrap());
+        let output = std::process::Command::new("sha256sum").arg(&path).output().unwrap();
+        let sum = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(sum.split_whitespace().next(), line["sha256"].as_str(), "{line}");
+    }
+    let was = of_table(&before).clone();
+    assert_eq!((&was["rows"], was["files"].as_u64() > Some(0)), (&50.into(), true));
+    for command in ["compact", "rebuild"] {
+        let (code, done) = node::result(&node::output(playhead(&data).args([command, "--json"])));
+        assert_eq!(code, 0, "{done}");
+        let lines = manifest(&data);
+        let is = of_table(&lines);
+        assert_eq!(is["content"], was["content"], "{command} changes no row");
+        assert!(is["version"].as_u64() > was["version"].as_u64(), "{command} is a commit");
+    }
+    lake_of(1, &data);
+    assert_ne!(of_table(&manifest(&data))["content"], was["content"], "a row more");
+}
+
+#[test]
+fn a_file_that_no_commit_names_is_told_and_is_no_fault() {
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    lake_of(5, &data);
+    let file = parquet_files(&data).pop().unwrap();
+    std::fs::copy(&file, file.with_file_name("part-7f8e2a4c-1f0b-4c1e-9d53-0a8c1b2d3e4f.zstd.parquet")).unwrap();
+    let bytes = std::fs::metadata(&file).unwrap().len();
+    let (code, report) = audit(&data, None);
+    assert_eq!((code, &report["orphans"], &report["orphan_bytes"]), (0, &1.into(), &bytes.into()), "{report}");
+}
