@@ -120,7 +120,7 @@ pub struct TxnNames {
 /// replay there. In both tables: a replay swaps the rows of `events` first.
 pub const REPLAY: &str = "maintenance/replay";
 
-/// Dates of `events` before this one, in days since 1970, are gone: retention. What comes late for one goes with the next pass.
+/// Dates of the table before this one, in days since 1970, are gone: retention. What comes late for one goes with the next pass.
 pub const EXPIRED: &str = "maintenance/expired";
 
 /// How many commits removed rows from a table, or brought rows into what it had: who computes something from the table

@@ -150,8 +150,8 @@ impl Upkeep {
     ///
     /// # Errors
     /// As [`Upkeep::pass`].
-    pub async fn renew(&mut self, table: &mut Table) -> Result<Option<Txn>, Error> {
-        Ok(match self.lease.renew(table).await? {
+    pub async fn renew(&mut self, table: &mut Table, now_ms: i64) -> Result<Option<Txn>, Error> {
+        Ok(match self.lease.renew(table, now_ms).await? {
             Standing::Owner(epoch) => Some(self.lease.fence(epoch)),
             Standing::Other => None,
         })

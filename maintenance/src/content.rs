@@ -1,5 +1,5 @@
 //! What rows say, kept as sums: so that rows of millions can be compared with those that take their place. Pure.
-use crate::limits::RECORDS_COUNTED_MAX;
+use crate::limits::{RECORDS_COUNTED_MAX, SECONDS_MAX};
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{ArrayRef, RecordBatch};
@@ -89,6 +89,11 @@ impl Content {
                 *self.partitions.entry(record.0).or_default() += run;
                 run = 0;
             }
+        }
+        if self.seconds.len() > SECONDS_MAX {
+            return Err(ArrowError::ComputeError(format!(
+                "they lie in more than {SECONDS_MAX} seconds, which are too many to be compared at once: take smaller chunks"
+            )));
         }
         Ok(())
     }

@@ -39,13 +39,13 @@ pub const BATCH_ROWS: usize = 8_192;
 /// Memory of rows that a replay holds before they go to files, bytes: as a sink's flush.
 pub const STAGED_BYTES_MAX: usize = 64 << 20;
 
-/// Dedup windows that a replay keeps from chunk to chunk: 42 MB each for a million rows. Those of further partitions are filled
-/// anew for each chunk.
-pub const WINDOWS_MAX: usize = 8;
-
 /// Rows of a chunk of a replay, unless told otherwise: at some 40 bytes an event 200 MB of files. Each chunk writes the files anew
 /// that its rows lay in.
 pub const CHUNK_ROWS: u64 = 5_000_000;
+
+/// Seconds of event time that rows of one exchange lie in, some 40 bytes each before and after: 640 MB at most; ninety days without a
+/// pause. A chunk has fewer than it has rows; of a rebuild more are refused.
+pub const SECONDS_MAX: usize = 8_000_000;
 
 /// Records whose rows are counted one by one, some 40 bytes each, before and after: 480 MB at most. Of more a replay takes what came
 /// for what was added, and what others had taken away stays in the audit's sum.

@@ -68,6 +68,12 @@ impl Ranges {
         of_partitions.any(|(_, held)| held.iter().any(|range| range.start <= offsets.1 && offsets.0 < range.end))
     }
 
+    /// The same with `offsets` more on both sides of each range.
+    pub fn widened(&self, offsets: u64) -> Ranges {
+        let wider = |range: &Range<u64>| range.start.saturating_sub(offsets)..range.end.saturating_add(offsets);
+        Ranges::of(self.0.iter().flat_map(|(partition, held)| held.iter().map(|range| (*partition, wider(range)))))
+    }
+
     /// What of them lies within one range of each partition; nothing of partitions that have none.
     pub fn within(&self, limits: &BTreeMap<u32, Range<u64>>) -> Ranges {
         let mut inner = Ranges::default();
@@ -85,6 +91,12 @@ impl Ranges {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn ranges_are_widened_into_each_other() {
+        let ranges = Ranges::of([(0, 4..5), (0, 12..13), (0, 40..41)]);
+        assert_eq!(ranges.widened(5).0[&0], [0..18, 35..46]);
+    }
 
     #[test]
     fn ranges_that_touch_are_one() {

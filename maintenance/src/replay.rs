@@ -1,7 +1,7 @@
 //! Replay: rows of `events` and `dead_letters` are made again from the log, chunk by chunk, while a sink goes on writing.
 //!
 //! ```text
-//!  plan ─▶ job ─▶ ┌ stage: read the chunk's records, the N rows before them first ─▶ files of rows, files of dead letters
+//!  plan ─▶ job ─▶ ┌ stage: read the chunk's records ─▶ files of rows, files of dead letters
 //!                 │ swap: one commit of `events` {less what the chunk's records had before, plus those files, position}
 //!                 └ swap: one commit of `dead_letters`, the same                       ▲
 //!                                          windows whose rows are others now: marked ──┘
@@ -32,7 +32,7 @@ mod plan;
 mod run;
 mod stage;
 mod swap;
-mod window;
+mod times;
 
 pub use crate::limits::CHUNK_ROWS;
 pub use job::{Job, Jobs, Kind, State};
@@ -55,13 +55,15 @@ pub enum Error {
     Refused(String),
     /// Another process owns the tables' maintenance now: what is done stays, run it again to go on.
     #[error(
-        "another process has taken over the tables' maintenance: what was replayed stays; run the same command again to go on"
+        "another process has taken over the tables' maintenance, or rewrote files that are to be exchanged: what was replayed stays; \
+         run the same command again to go on"
     )]
     Overtaken,
     /// Windows of rollups can't be marked: what is done stays, run it again to go on.
     #[error(
-        "{0} seconds of events have other rows now, and there is no room to mark their windows (table late_windows): let the \
-         node that keeps the rollups correct those that are marked, then run it again; or replay in smaller chunks (--chunk-rows)"
+        "{0} seconds of events would have other rows, and there is no room to mark their windows (table late_windows): nothing of \
+         the chunk was changed. Let the node that keeps the rollups correct those that are marked, then run it again; if a chunk has \
+         more than fit at all, give the job up (`playhead jobs --cancel`) and replay with a smaller --chunk-rows"
     )]
     NoRoom(usize),
     /// A bug: nothing of the chunk was committed.

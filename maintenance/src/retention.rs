@@ -3,7 +3,7 @@
 use crate::compaction::removed_totals;
 use crate::telemetry;
 use async_trait::async_trait;
-use chrono::{DateTime, NaiveDate};
+use chrono::{DateTime, Days, NaiveDate};
 use futures::TryStreamExt as _;
 use lake::table::{ActiveFile, Commit, Error, Outcome, Table, Txn};
 use lake::tables::EXPIRED;
@@ -22,11 +22,8 @@ pub struct Config {
     pub dead_letters_days: u32,
 }
 
-/// Files that one commit removes.
-const FILES_MAX: usize = 1_000;
-
-/// A clock that is so much further than the newest file of the table has jumped, or nothing comes any more: nothing ends by it.
-const AHEAD_MAX_MS: i64 = 7 * 86_400_000;
+/// Files that one commit removes: their rows are counted first, and that is to end within the lease.
+const FILES_MAX: usize = 128;
 
 /// The retention of one table.
 #[derive(Debug)]
@@ -41,14 +38,12 @@ impl Retention {
         Retention { column, days }
     }
 
-    /// The first date that is kept; `None`: all are.
+    /// The first date that is kept; `None`: all are. The days count from today, or from the table's newest date where that is
+    /// earlier: a clock that jumps ahead ends nothing by itself.
     fn first_kept(&self, files: &[ActiveFile], now_ms: i64) -> Option<NaiveDate> {
-        let newest_ms = files.iter().map(|file| file.modification_time).max()?;
-        if self.days == 0 || now_ms.saturating_sub(newest_ms) > AHEAD_MAX_MS {
-            return None;
-        }
-        let today = DateTime::from_timestamp_millis(now_ms)?.date_naive();
-        today.checked_sub_days(chrono::Days::new(self.days.into()))
+        let newest = files.iter().filter_map(|file| self.date(file)).max()?;
+        let today = DateTime::from_timestamp_millis(now_ms)?.date_naive().min(newest);
+        today.checked_sub_days(Days::new(self.days.into())).filter(|_| self.days > 0)
     }
 
     fn date(&self, file: &ActiveFile) -> Option<NaiveDate> {
@@ -58,7 +53,26 @@ impl Retention {
 
 #[async_trait]
 impl Job for Retention {
+    /// What it can't get over is said, and tried again with the next pass: nothing else of the table's upkeep waits for it.
     async fn pass(&mut self, table: &mut Table, fence: &Txn, now_ms: i64) -> Result<bool, Error> {
+        match self.step(table, fence, now_ms).await {
+            Err(error @ (Error::Broken { .. } | Error::Incompatible { .. })) => {
+                telemetry::failed();
+                tracing::error!(
+                    table = table.name(),
+                    %error,
+                    "dates that are over can't end; nothing was changed. Restore the file that it names, or remove it from the table \
+                     with an engine that writes Delta"
+                );
+                Ok(false)
+            }
+            done => done,
+        }
+    }
+}
+
+impl Retention {
+    async fn step(&mut self, table: &mut Table, fence: &Txn, now_ms: i64) -> Result<bool, Error> {
         let files = table.files().await?;
         let Some(first) = self.first_kept(&files, now_ms) else { return Ok(false) };
         let mut ended: Vec<ActiveFile> =

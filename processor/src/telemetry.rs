@@ -163,11 +163,12 @@ pub(crate) fn superseded() {
     counter!(SUPERSEDED).increment(1);
 }
 
-/// Windows of a rollup wait for a correction.
+/// A window of a date that has ended is not corrected.
 pub(crate) fn late_windows_ended(rollup: &str) {
     counter!(LATE_ENDED, "rollup" => rollup.to_owned()).increment(1);
 }
 
+/// Windows of a rollup wait for a correction.
 pub(crate) fn late_windows(rollup: &str, windows: usize) {
     gauge!(LATE_WINDOWS, "rollup" => rollup.to_owned()).set(windows as f64);
 }

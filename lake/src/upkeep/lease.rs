@@ -66,7 +66,7 @@ impl Lease {
     }
 
     /// Moves the epoch on, while the lease is this process's: whoever waits for it waits anew.
-    pub(crate) async fn renew(&mut self, table: &mut Table) -> Result<Standing, Error> {
+    pub(crate) async fn renew(&mut self, table: &mut Table, now_ms: i64) -> Result<Standing, Error> {
         let Some(epoch) = self.epoch else { return Ok(Standing::Other) };
         let next = epoch.saturating_add(1);
         let moved = Txn { app: EPOCH.to_owned(), expected: Some(epoch), new: next };
@@ -76,7 +76,7 @@ impl Lease {
                 Ok(Standing::Owner(next))
             }
             Outcome::Superseded => {
-                self.epoch = None;
+                (self.epoch, self.other) = (None, Some((table.txn(EPOCH).await?, now_ms)));
                 Ok(Standing::Other)
             }
         }

@@ -29,7 +29,7 @@ impl Lease {
             Some(fence) if now.saturating_sub(self.since) < RENEW_US => Some(fence),
             Some(_) => {
                 self.since = now;
-                self.upkeep.renew(table).await?
+                self.upkeep.renew(table, now / 1000).await?
             }
             None => {
                 self.since = now;

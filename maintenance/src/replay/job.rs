@@ -133,9 +133,13 @@ impl Jobs {
         Ok(self.all().await?.into_iter().find(Job::is_unfinished))
     }
 
-    /// Puts a new job on record, with the next number.
-    pub(super) async fn begin(&self, mut job: Job) -> Result<Job, Error> {
-        job.id = self.all().await?.last().map_or(1, |last| last.id + 1);
+    /// Puts a new job on record, with a number above those of all others and above `last`, which the tables know.
+    pub(super) async fn begin(&self, mut job: Job, last: u64) -> Result<Job, Error> {
+        let others = self.all().await?;
+        if let Some(other) = others.iter().find(|other| other.is_unfinished()) {
+            return Err(Error::Refused(format!("job {} is unfinished; `playhead jobs` shows it", other.id)));
+        }
+        job.id = others.last().map_or(0, |last| last.id).max(last) + 1;
         match self.put(&job, PutMode::Create).await {
             Err(object_store::Error::AlreadyExists { .. }) => {
                 Err(Error::Refused("another replay begins right now; `playhead jobs` shows it".to_owned()))

@@ -1,5 +1,5 @@
 //! Which records are replayed: what was asked for, cut to what the lake has and the log still holds.
-use super::window::{Decoding, Start, after, offset_at, start};
+use super::times::offset_at;
 use super::{Error, Job, Kind, Replay, State};
 use crate::content::places;
 use crate::ranges::Ranges;
@@ -73,8 +73,11 @@ impl Replay<'_> {
         let (mut ranges, mut kept) = (BTreeMap::new(), Vec::new());
         for (partition, range) in wanted {
             let Some(held) = held.get(partition as usize) else { continue };
-            let (from, lacks) = self.first_possible(partition, &range, held).await?;
-            kept.extend(lacks);
+            let from = range.start.max(held.start).min(range.end);
+            if from > range.start {
+                let reason = format!("the log begins at {}", held.start);
+                kept.push(Kept { partition, offsets: range.start..from, reason });
+            }
             if from < range.end {
                 ranges.insert(partition, from..range.end);
             }
@@ -156,43 +159,6 @@ impl Replay<'_> {
         Ok(wanted)
     }
 
-    /// Where the replay of a range begins, and what of the range can't be replayed, if anything.
-    ///
-    /// A row is a copy if its key is among those of the N rows before it. Where one of these is a dead letter as yet, and would be
-    /// a row now, the table would have neither: so records with dead letters that lie so near before are replayed with the range.
-    async fn first_possible(
-        &self,
-        partition: u32,
-        range: &Range<u64>,
-        held: &Range<u64>,
-    ) -> Result<(u64, Option<Kept>), Error> {
-        let decoding = Decoding { topic: &self.topic, bounds: self.bounds };
-        let rows = self.dedup_rows()?;
-        let mut from = range.start.max(held.start);
-        let mut reason = (from > range.start).then(|| format!("the log begins at {}", held.start));
-        while from < range.end {
-            match start(self.records, decoding, partition, from, held, rows).await? {
-                Start::TooLate(first) => {
-                    reason = Some(format!(
-                        "the log begins at {}, and which of the next records' rows are copies hangs on {rows} rows before them",
-                        held.start
-                    ));
-                    from = first.max(from + 1);
-                }
-                Start::At(window) => {
-                    let near = self.dead_offsets(&Ranges::of([(partition, window..from)])).await?;
-                    match (near.first(), near.last()) {
-                        (Some((_, first)), _) if reason.is_none() => from = *first,
-                        (_, Some((_, last))) => from = after(self.records, decoding, partition, last + 1, rows).await?,
-                        _ => break,
-                    }
-                }
-            }
-        }
-        let kept = |reason| Kept { partition, offsets: range.start..from.min(range.end), reason };
-        Ok((from, reason.map(kept)))
-    }
-
     /// Records that have dead letters, in order.
     async fn dead_offsets(&self, records: &Ranges) -> Result<Vec<(u32, u64)>, Error> {
         let mut offsets: Vec<(u32, u64)> = Vec::new();
@@ -209,7 +175,8 @@ impl Replay<'_> {
         Ok(offsets)
     }
 
-    pub(super) fn dedup_rows(&self) -> Result<usize, Error> {
+    /// Rows of the dedup window.
+    pub(super) fn dedup_rows(&self) -> Result<u64, Error> {
         let rows = self.events.property(lake::tables::DEDUP_ROWS).and_then(|rows| rows.parse().ok());
         rows.ok_or_else(|| Error::Refused(format!("{} has no dedup window: no sink made it", self.events.name())))
     }

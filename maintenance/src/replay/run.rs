@@ -1,5 +1,5 @@
 //! From a plan to the end of its job.
-use super::stage::{Chunk, Stager};
+use super::stage::Chunk;
 use super::swap::{Swapped, position_app};
 use super::{Error, Job, Kind, Plan, Replay, State};
 use crate::content::Content;
@@ -30,10 +30,11 @@ impl Replay<'_> {
     /// # Errors
     /// As it says; what was replayed stays.
     pub async fn begin(&mut self, plan: &Plan, progress: Progress<'_>) -> Result<Job, Error> {
-        if self.jobs.unfinished().await?.is_some() {
-            return Err(Error::Refused("another replay is unfinished; `playhead jobs` shows it".to_owned()));
+        let mut last = 0;
+        for table in [&self.events, &self.dead_letters] {
+            last = last.max(table.txn(REPLAY).await?.unwrap_or(0).unsigned_abs());
         }
-        let job = self.jobs.begin(plan.job.clone()).await?;
+        let job = self.jobs.begin(plan.job.clone(), last).await?;
         self.finish(job, progress).await
     }
 
@@ -66,8 +67,7 @@ impl Replay<'_> {
         let fence = self.hold.events.fence(&mut self.events, now).await?;
         put_on_record(&mut self.events, job, fence).await?;
         let wanted = self.wanted(job).await?;
-        let mut stager = Stager::new(self).await?;
-        self.catch_up(&mut stager, job, &wanted).await?;
+        self.catch_up(job, &wanted).await?;
         let total: u64 = job.ranges.values().map(|range| range.end - range.start).sum();
         let mut superseded = 0;
         loop {
@@ -78,7 +78,7 @@ impl Replay<'_> {
                 return Ok(());
             }
             self.hold.tell(job).await?;
-            let mut chunk = self.stage(&mut stager, job, &wanted, &positions).await?;
+            let mut chunk = self.stage(job, &wanted, &positions, job.kind == Kind::Rebuild).await?;
             if job.kind == Kind::Rebuild {
                 self.verify(&chunk).await?;
             }
@@ -91,7 +91,7 @@ impl Replay<'_> {
                     self.discard(&chunk).await;
                     self.events.reload().await?;
                     self.dead_letters.reload().await?;
-                    self.catch_up(&mut stager, job, &wanted).await?;
+                    self.catch_up(job, &wanted).await?;
                 }
                 Err(error) => {
                     self.discard(&chunk).await;
@@ -131,6 +131,8 @@ impl Replay<'_> {
 
     /// Both tables, `events` first: an event that was a dead letter is in both for a moment, never in neither.
     async fn swap(&mut self, chunk: &mut Chunk, job: &mut Job, wanted: &Ranges) -> Result<(), Error> {
+        // What was read must have been this log still.
+        self.recognise().await?;
         let records = wanted.within(&chunk.moves);
         let Swapped { rows_before, rows_after, copies, seconds_changed } = self.swap_events(chunk, &records).await?;
         job.chunks += 1;
@@ -149,7 +151,7 @@ impl Replay<'_> {
     }
 
     /// A process that was killed between the commits of a chunk has left `dead_letters` behind: they are brought up first.
-    async fn catch_up(&mut self, stager: &mut Stager, job: &mut Job, wanted: &Ranges) -> Result<(), Error> {
+    async fn catch_up(&mut self, job: &mut Job, wanted: &Ranges) -> Result<(), Error> {
         let (reached, behind) = (positions(&self.events, job).await?, positions(&self.dead_letters, job).await?);
         let moves: BTreeMap<_, _> =
             behind.iter().map(|(partition, from)| (*partition, *from..reached[partition])).collect();
@@ -157,10 +159,17 @@ impl Replay<'_> {
             return Ok(());
         }
         let records = wanted.within(&moves);
-        let part = Job { ranges: moves.clone(), chunk_rows: u64::MAX, ..job.clone() };
-        let mut chunk = self.stage(stager, &part, &records, &behind).await?;
+        let part = Job { ranges: moves.clone(), ..job.clone() };
+        let mut chunk = self.stage(&part, &records, &behind, true).await?;
         self.events.discard(&std::mem::take(&mut chunk.events)).await;
-        chunk.moves = moves;
+        for (partition, range) in moves {
+            let staged = chunk.moves.entry(partition).or_insert(range.clone());
+            if *staged != range {
+                return Err(Error::Broken(format!(
+                    "partition {partition} was staged as {staged:?} and not as {range:?}"
+                )));
+            }
+        }
         self.swap_letters(&mut chunk, job, &records).await
     }
 
@@ -173,8 +182,7 @@ impl Replay<'_> {
         let former = self.jobs.all().await?.into_iter().find(|former| former.id.cast_signed() == id);
         let Some(mut former) = former else { return Ok(()) };
         let wanted = self.wanted(&former).await?;
-        let mut stager = Stager::new(self).await?;
-        self.catch_up(&mut stager, &mut former, &wanted).await
+        self.catch_up(&mut former, &wanted).await
     }
 }
 

@@ -2,15 +2,17 @@
 //!
 //! A chunk is of about the same time in all partitions, since a file of the table has rows of all of them: each file is written
 //! anew for few chunks. Rows go to files as soon as they take [`STAGED_BYTES_MAX`], so memory does not hang on the chunk.
-use super::window::{Decoding, Start, start};
-use super::{Error, Job, Kind, Replay};
+//!
+//! The dedup window is empty when a chunk begins: which of its rows are copies of what lies outside of it is seen from the table
+//! (`swap`), not from the log. A record there may be a dead letter as yet, or its row gone: a row is never left out for the sake of
+//! one that is not there.
+use super::{Error, Job, Replay};
 use crate::content::Content;
-use crate::limits::{STAGED_BYTES_MAX, WINDOWS_MAX};
+use crate::limits::STAGED_BYTES_MAX;
 use crate::ranges::Ranges;
-use chrono::{Days, NaiveDate};
+use chrono::NaiveDate;
 use lake::table::{DataFile, Table};
 use lake::tables::{EVENT_DATE, EXPIRED, RECEIVED_DATE};
-use log::Entry;
 use sink::staging::{Dated, Staging};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -30,35 +32,23 @@ pub(super) struct Chunk {
     pub(super) exchanged: Option<(Content, Content)>,
 }
 
-/// Rows on their way, and how far each partition was read.
-pub(super) struct Stager {
-    staging: Staging,
-    /// The record that the window of a partition is ready for.
-    ready_for: BTreeMap<u32, u64>,
-    /// Dates before this one are gone from the table.
-    expired: Option<NaiveDate>,
-}
-
-impl Stager {
-    pub(super) async fn new(replay: &Replay<'_>) -> Result<Stager, Error> {
-        let staging = Staging::new(&replay.events, &replay.dead_letters, &replay.topic, replay.bounds)?;
-        let expired = replay.events.txn(EXPIRED).await?.and_then(|days| u64::try_from(days).ok());
-        let expired = expired.and_then(|days| NaiveDate::from_ymd_opt(1970, 1, 1)?.checked_add_days(Days::new(days)));
-        Ok(Stager { staging, ready_for: BTreeMap::new(), expired })
-    }
+/// The first date of a table that is not gone by retention; `None`: none is.
+pub(super) async fn first_kept(table: &Table) -> Result<Option<NaiveDate>, Error> {
+    let days = table.txn(EXPIRED).await?.and_then(|days| i32::try_from(days).ok());
+    Ok(days.and_then(NaiveDate::from_epoch_days))
 }
 
 impl Replay<'_> {
-    /// Stages the next chunk, from these positions on: of a rebuild all of it.
+    /// Stages the next chunk, from these positions on; with `is_all` everything to the end of the job's ranges.
     pub(super) async fn stage(
         &mut self,
-        stager: &mut Stager,
         job: &Job,
         wanted: &Ranges,
         positions: &BTreeMap<u32, u64>,
+        is_all: bool,
     ) -> Result<Chunk, Error> {
         let mut chunk = Chunk::default();
-        let staged = self.stage_all(stager, job, wanted, positions, &mut chunk).await;
+        let staged = self.stage_all(job, wanted, positions, is_all, &mut chunk).await;
         if let Err(error) = staged {
             self.discard(&chunk).await;
             return Err(error);
@@ -74,148 +64,110 @@ impl Replay<'_> {
 
     async fn stage_all(
         &mut self,
-        stager: &mut Stager,
         job: &Job,
         wanted: &Ranges,
         positions: &BTreeMap<u32, u64>,
+        is_all: bool,
         chunk: &mut Chunk,
     ) -> Result<(), Error> {
+        let mut staging = Staging::new(&self.events, &self.dead_letters, &self.topic, self.bounds)?;
         let open = |(partition, range): (&u32, &Range<u64>)| {
             let next = positions.get(partition).copied().unwrap_or(range.start);
             (next < range.end).then_some((*partition, next..range.end))
         };
         let open: Vec<(u32, Range<u64>)> = job.ranges.iter().filter_map(open).collect();
-        // Records that the log took later are the next chunk's.
-        let mut until = None;
+        let mut limit = Limit { rows: job.chunk_rows.div_ceil(open.len().max(1) as u64), until: None, is_all };
         for (partition, range) in &open {
-            let share = match job.kind {
-                Kind::Rebuild => u64::MAX,
-                Kind::Replay => job.chunk_rows.div_ceil(open.len() as u64),
-            };
-            let end = self.stage_partition(stager, wanted, *partition, range, (share, &mut until), chunk).await?;
+            let end = self.stage_partition(&mut staging, wanted, *partition, range, &mut limit, chunk).await?;
             chunk.moves.insert(*partition, range.start..end);
-            if stager.ready_for.len() > WINDOWS_MAX {
-                stager.staging.forget(*partition);
-                stager.ready_for.remove(partition);
-            }
+            staging.forget(*partition);
         }
-        self.write(stager, chunk).await
+        self.write(&mut staging, chunk).await
     }
 
     /// One partition's part: the first one goes as far as its share of the rows, the others as far in time. Returns the next
     /// offset.
     async fn stage_partition(
         &mut self,
-        stager: &mut Stager,
+        staging: &mut Staging,
         wanted: &Ranges,
         partition: u32,
         range: &Range<u64>,
-        (share, until): (u64, &mut Option<i64>),
+        limit: &mut Limit,
         chunk: &mut Chunk,
     ) -> Result<u64, Error> {
         let (mut next, mut rows, mut last) = (range.start, 0, None);
-        let leads = until.is_none();
-        // However much more one partition has than the first: a chunk stays a chunk.
-        let rows_max = share.saturating_mul(4);
-        'read: while next < range.end {
-            self.make_ready(stager, wanted, partition, &mut next, range.end).await?;
-            if next >= range.end {
-                break;
-            }
-            let batch = self.records.read(partition, next).await?;
+        let leads = limit.until.is_none();
+        'read: while let Some(first) = wanted.next_in(partition, next).filter(|first| *first < range.end) {
+            let batch = self.records.read(partition, first).await?;
             if batch.is_empty() {
-                // The last offsets may be taken by no record.
-                next = range.end;
+                self.ends_there(partition, first, range.end).await?;
+                break;
             }
             for entry in batch {
                 if entry.offset >= range.end {
-                    next = range.end;
                     break 'read;
                 }
-                let is_later = !leads && until.is_some_and(|until| entry.timestamp > until);
-                if is_later || rows >= if leads { share } else { rows_max } {
-                    break 'read;
+                if limit.is_reached(rows, entry.timestamp, leads) {
+                    return Ok(self.led(limit, leads, last, next));
                 }
-                rows += stager.take(&entry, wanted).map_err(Error::Broken)?;
+                if wanted.contains(partition, entry.offset) {
+                    rows += staging.take(&entry).map_err(Error::Broken)?;
+                }
                 (next, last) = (entry.offset + 1, Some(entry.timestamp));
             }
-            stager.ready_for.insert(partition, next);
-            if stager.staging.bytes() >= STAGED_BYTES_MAX {
-                self.write(stager, chunk).await?;
+            if staging.bytes() >= STAGED_BYTES_MAX {
+                self.write(staging, chunk).await?;
             }
             self.hold.keep(&mut self.events, &mut self.dead_letters).await?;
         }
-        stager.ready_for.insert(partition, next);
-        if leads && share < u64::MAX {
-            *until = last;
-        }
-        Ok(next)
+        Ok(self.led(limit, leads, last, range.end))
     }
 
-    /// Fills the window, if it is not that of the next record. Where the next wanted record is far away, what lies between is
-    /// passed over, but for the rows just before it.
-    async fn make_ready(
-        &self,
-        stager: &mut Stager,
-        wanted: &Ranges,
-        partition: u32,
-        next: &mut u64,
-        end: u64,
-    ) -> Result<(), Error> {
-        let rows = stager.staging.dedup_rows();
-        let Some(first) = wanted.next_in(partition, *next) else {
-            *next = end;
-            return Ok(());
-        };
-        let is_ready = stager.ready_for.get(&partition) == Some(next);
-        if is_ready && first.saturating_sub(*next) <= rows as u64 {
-            return Ok(());
+    /// Where a partition's part ended; the first one says up to which time the others go.
+    fn led(&self, limit: &mut Limit, leads: bool, last: Option<i64>, next: u64) -> u64 {
+        if leads && !limit.is_all {
+            limit.until = last;
         }
-        *next = first;
+        next
+    }
+
+    /// No record stands at `offset` or above. In Kafka the last offsets may be taken by none; else the log was cut off since the
+    /// replay began, and rows of the lake are all that is left of it.
+    async fn ends_there(&self, partition: u32, offset: u64, end: u64) -> Result<(), Error> {
         let held = self.records.bounds().await?.get(partition as usize).cloned().unwrap_or_default();
-        let decoding = Decoding { topic: &self.topic, bounds: self.bounds };
-        let from = match start(self.records, decoding, partition, first, &held, rows).await? {
-            Start::At(from) => from,
-            Start::TooLate(possible) => {
-                return Err(Error::Refused(format!(
-                    "partition {partition}: the log has dropped what offset {first} needs since the replay began; from \
-                     {possible} on it is possible. Cancel the job (`playhead jobs --cancel`), and replay from there"
-                )));
-            }
-        };
-        stager.staging.begin(partition);
-        let mut at = from;
-        while at < first {
-            let batch = self.records.read(partition, at).await?;
-            let Some(last) = batch.last() else { break };
-            at = last.offset + 1;
-            for entry in batch.iter().filter(|entry| entry.offset < first) {
-                stager.staging.feed(entry).map_err(Error::Broken)?;
-            }
+        if held.end >= end {
+            return Ok(());
         }
-        stager.ready_for.insert(partition, first);
-        Ok(())
+        Err(Error::Log(format!(
+            "partition {partition} has no record at {offset} or above, and went to {end} when the replay began: it was cut off, and the \
+             lake's rows stay as they are"
+        )))
     }
 
-    /// Writes what waits to files.
-    async fn write(&mut self, stager: &mut Stager, chunk: &mut Chunk) -> Result<(), Error> {
-        let staged = stager.staging.staged().map_err(Error::Broken)?;
-        let is_there =
-            |date: &str| stager.expired.is_none_or(|first| date.parse().is_ok_and(|date: NaiveDate| date >= first));
-        let events = staged.events.into_iter().filter(|(date, _)| is_there(date)).collect();
-        written(&self.events, EVENT_DATE, events, (&mut chunk.events, &mut chunk.content)).await?;
-        written(&self.dead_letters, RECEIVED_DATE, staged.dead_letters, (&mut chunk.dead_letters, &mut chunk.letters))
-            .await
+    /// Writes what waits to files; nothing of dates that retention has ended.
+    async fn write(&mut self, staging: &mut Staging, chunk: &mut Chunk) -> Result<(), Error> {
+        let staged = staging.staged().map_err(Error::Broken)?;
+        written(&self.events, EVENT_DATE, staged.events, (&mut chunk.events, &mut chunk.content)).await?;
+        let letters = (&mut chunk.dead_letters, &mut chunk.letters);
+        written(&self.dead_letters, RECEIVED_DATE, staged.dead_letters, letters).await
     }
 }
 
-impl Stager {
-    /// A record's rows, if they are wanted; how many.
-    fn take(&mut self, entry: &Entry, wanted: &Ranges) -> Result<u64, String> {
-        match wanted.contains(entry.partition, entry.offset) {
-            true => self.staging.take(entry),
-            false => self.staging.feed(entry).map(|()| 0),
-        }
+/// How far a chunk goes.
+struct Limit {
+    /// Rows of the first partition; of each other one four times as many, however much more it has.
+    rows: u64,
+    /// Records that the log took later are the next chunk's.
+    until: Option<i64>,
+    /// To the end.
+    is_all: bool,
+}
+
+impl Limit {
+    fn is_reached(&self, rows: u64, timestamp: i64, leads: bool) -> bool {
+        let rows_max = if leads { self.rows } else { self.rows.saturating_mul(4) };
+        !self.is_all && (rows >= rows_max || !leads && self.until.is_some_and(|until| timestamp > until))
     }
 }
 
@@ -225,7 +177,9 @@ async fn written(
     dates: Dated,
     (files, content): (&mut Vec<DataFile>, &mut Content),
 ) -> Result<(), Error> {
-    for (date, groups) in dates {
+    let first = first_kept(table).await?;
+    let is_kept = |date: &str| first.is_none_or(|first| date.parse().is_ok_and(|date: NaiveDate| date >= first));
+    for (date, groups) in dates.into_iter().filter(|(date, _)| is_kept(date)) {
         for batch in groups.iter().flatten() {
             content.add(batch).map_err(|error| Error::Broken(error.to_string()))?;
         }

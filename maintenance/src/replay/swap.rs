@@ -1,7 +1,7 @@
 //! The commit of a chunk: the rows that its records had go, those that were staged come.
 use super::accounts::{Exchanged, removed};
 use super::plan::{rows_of, touched};
-use super::stage::Chunk;
+use super::stage::{Chunk, first_kept};
 use super::{Error, Replay};
 use crate::compaction::removed_totals;
 use crate::content::{Content, places};
@@ -13,7 +13,7 @@ use crate::windows::next_rewrite;
 use chrono::NaiveDate;
 use futures::TryStreamExt as _;
 use lake::table::{ActiveFile, Commit, DataFile, Outcome, Table, Txn};
-use lake::tables::{EVENT_DATE, REPLAY};
+use lake::tables::{EVENT_DATE, RECEIVED_DATE, REPLAY};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -82,11 +82,33 @@ impl Replay<'_> {
         self.events.reload().await?;
         let at_ms = self.now_us() / 1000;
         let new: Vec<ActiveFile> = staged.iter().map(|file| file.as_active(at_ms)).collect();
-        let beside = beside(&self.events.files().await?, &new);
+        let near = touched(&self.events, &records.widened(self.dedup_rows()?)).await?;
+        let beside = beside(&self.events.files().await?, &new, &near);
         let copies = copies::find(&self.events, &new, &beside, records, &self.copies).await?;
+        if copies.is_cut {
+            return Err(Error::Refused(format!(
+                "a chunk of {} rows has more than {} copies elsewhere: nothing of it was changed. Cancel the job (`playhead jobs \
+                 --cancel`), run `playhead compact`, then replay in smaller chunks (--chunk-rows)",
+                exchange.after.rows(),
+                copies.count()
+            )));
+        }
         self.hold.keep(&mut self.events, &mut self.dead_letters).await?;
         self.take_out(exchange, &copies, records).await?;
         put_in(&self.events, exchange, staged, &new, &copies).await?;
+        let exchanged = |path: &String| {
+            exchange
+                .commit
+                .removes
+                .iter()
+                .map(|file| &file.path)
+                .chain(new.iter().map(|file| &file.path))
+                .any(|of| of == path)
+        };
+        // A file that another program has rewritten meanwhile.
+        if !copies.rows.keys().all(exchanged) {
+            return Err(Error::Overtaken);
+        }
         let changed = exchange.before.differing(&exchange.after);
         if !changed.is_empty() {
             let (counted, awaits) = next_rewrite(&self.events).await?;
@@ -115,8 +137,9 @@ impl Replay<'_> {
         let swapped = async {
             exchange.commit.adds = std::mem::take(&mut chunk.dead_letters);
             let gone = Gone { records: records.clone(), ..Gone::default() };
+            let first = first_kept(table).await?;
             for file in touched(table, records).await? {
-                if rows_of(table, &file, records).await? > 0 {
+                if !has_ended(&file, RECEIVED_DATE, first) && rows_of(table, &file, records).await? > 0 {
                     replace(table, &file, &gone, &mut exchange).await?;
                 }
             }
@@ -155,9 +178,12 @@ impl Replay<'_> {
         let possible: BTreeSet<String> =
             touched(&self.events, records).await?.into_iter().map(|file| file.path).collect();
         let gone = Gone { rows: copies.rows.clone(), records: records.clone() };
+        let first = first_kept(&self.events).await?;
         for file in self.events.files().await? {
             let has_copies = copies.rows.contains_key(&file.path);
-            let has_rows = possible.contains(&file.path) && rows_of(&self.events, &file, records).await? > 0;
+            let has_rows = !has_ended(&file, EVENT_DATE, first)
+                && possible.contains(&file.path)
+                && rows_of(&self.events, &file, records).await? > 0;
             if has_copies || has_rows {
                 replace(&self.events, &file, &gone, exchange).await?;
             }
@@ -182,8 +208,9 @@ impl Replay<'_> {
     }
 }
 
-/// Files of the dates that the new ones are of, and of the dates beside: a copy lies there.
-fn beside(files: &[ActiveFile], new: &[ActiveFile]) -> Vec<ActiveFile> {
+/// Where a copy may lie: files of the dates that the new ones are of, and of the dates beside; and those with rows `near`, which the
+/// dedup window had compared, whatever their dates.
+fn beside(files: &[ActiveFile], new: &[ActiveFile], near: &[ActiveFile]) -> Vec<ActiveFile> {
     let date =
         |file: &ActiveFile| -> Option<NaiveDate> { file.partition_values.get(EVENT_DATE)?.as_deref()?.parse().ok() };
     let dates: BTreeSet<NaiveDate> = new.iter().filter_map(date).collect();
@@ -191,7 +218,14 @@ fn beside(files: &[ActiveFile], new: &[ActiveFile]) -> Vec<ActiveFile> {
         Some(of_file) => dates.iter().any(|date| (of_file - *date).num_days().abs() <= 1),
         None => true,
     };
-    files.iter().filter(is_near).cloned().collect()
+    let paths: BTreeSet<&str> = near.iter().map(|file| file.path.as_str()).collect();
+    files.iter().filter(|file| paths.contains(file.path.as_str()) || is_near(file)).cloned().collect()
+}
+
+/// A file of a date that retention has ended is left alone: it goes with the next pass, and its rows would not come back.
+fn has_ended(file: &ActiveFile, column: &str, first: Option<NaiveDate>) -> bool {
+    let date = file.partition_values.get(column).and_then(|date| date.as_deref()?.parse::<NaiveDate>().ok());
+    date.zip(first).is_some_and(|(date, first)| date < first)
 }
 
 /// One file of the table, less what goes of it.

@@ -28,6 +28,9 @@ pub const MENDED: TimeBounds = TimeBounds { past_max: 30 * DAY_US, future_max: D
 /// Events of the first three dates do not.
 pub const BROKEN: TimeBounds = TimeBounds { past_max: DAY_US + 1_000_000, future_max: DAY_US, skew_min: DAY_US };
 
+/// An event that no decoder takes.
+pub const BAD_US: i64 = TAKEN_US - 60 * DAY_US;
+
 /// Whether a decoder takes an event.
 pub fn takes(bounds: TimeBounds, event: &Event) -> bool {
     event.time_us >= TAKEN_US - bounds.past_max

@@ -2,6 +2,8 @@
 use crate::recorded::{BROKEN, MENDED, Order, Recorded, bring, letters, replay, replayer, takes, totals};
 use crate::support::{DAY_US, Event, FIRST_DAY_US, Keeper, Lake, Told, all, files, rewrites};
 use event::decode::TimeBounds;
+use lake::table::{Commit, Outcome};
+use maintenance::Bounds;
 use maintenance::replay::{Asked, Error, Job, Kind, State};
 use std::collections::BTreeSet;
 
@@ -11,15 +13,9 @@ async fn replayed(lake: &Lake, log: &Recorded, told: &Told, bounds: TimeBounds, 
 
 /// Ten records in each partition, of two events each: one is on the first dates, one on the last.
 fn recorded() -> (Recorded, Vec<Event>) {
-    old_below(10)
-}
-
-/// The same, where from this record on both are on the last dates.
-fn old_below(records: u32) -> (Recorded, Vec<Event>) {
     let (mut log, mut events) = (Recorded::default(), Vec::new());
     for number in 0..20u32 {
-        let day = if number / 2 < records { 0 } else { 4 };
-        let old = (2 * number, FIRST_DAY_US + day * DAY_US + i64::from(number) * 1_000_000);
+        let old = (2 * number, FIRST_DAY_US + i64::from(number) * 1_000_000);
         let new = (2 * number + 1, FIRST_DAY_US + 4 * DAY_US + i64::from(number) * 1_000_000);
         events.extend(log.append(number as usize % 2, &[old, new]));
     }
@@ -108,41 +104,68 @@ async fn only_the_records_that_are_asked_for_are_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn records_with_dead_letters_that_lie_within_the_window_before_are_replayed_too() {
-    // The second record's event is a copy of the first one's, which is a dead letter as yet.
+async fn a_row_is_no_copy_of_what_is_a_dead_letter_as_yet_or_is_gone() {
     let (lake, told, mut log) = (Lake::new(), Told::default(), Recorded::default());
-    let fillers = |from: u32| (from..from + 9).map(|id| (id, FIRST_DAY_US + 4 * DAY_US)).collect::<Vec<_>>();
-    log.append(0, &[(1, FIRST_DAY_US)]);
-    log.append(0, &fillers(50));
-    log.append(0, &[(2, FIRST_DAY_US)]);
+    log.append(0, &[(1, FIRST_DAY_US), (2, FIRST_DAY_US)]);
     log.append(0, &[(2, FIRST_DAY_US + 4 * DAY_US)]);
     bring(&lake, &log, BROKEN).await;
-    let ids = async || -> BTreeSet<u32> { all(&lake.table().await).await.iter().map(|event| event.id).collect() };
-    assert!(ids().await.contains(&2));
-    let order = Order { asked: Asked::Offsets { partition: 0, from: 3, to: None }, ..Order::all() };
-    let job = replayed(&lake, &log, &told, MENDED, &order).await.unwrap();
-    assert_eq!(job.ranges[&0], 0..4, "the first one is ten rows before the third");
-    assert!(ids().await.is_superset(&BTreeSet::from([1, 2])));
-    assert_eq!(letters(&lake).await, BTreeSet::new());
+    let ids = async || -> Vec<u32> { all(&lake.table().await).await.iter().map(|event| event.id).collect() };
+    let second = Order { asked: Asked::Offsets { partition: 0, from: 1, to: None }, ..Order::all() };
+    replayed(&lake, &log, &told, MENDED, &second).await.unwrap();
+    assert_eq!(ids().await, [2], "its copy before it is a dead letter");
+    let dead = lake.try_letters_on(lake.store.clone()).await.unwrap();
+    let gone = Commit { data_change: true, removes: dead.files().await.unwrap(), ..Commit::default() };
+    assert!(matches!({ dead }.commit(&gone).await.unwrap(), Outcome::Committed { .. }));
+    replayed(&lake, &log, &told, MENDED, &second).await.unwrap();
+    assert_eq!(ids().await, [2], "that letter was deleted");
+    replayed(&lake, &log, &told, MENDED, &Order::all()).await.unwrap();
+    assert_eq!(ids().await, [1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_the_window_had_dropped_stays_dropped_whatever_its_date() {
+    let (lake, told, mut log) = (Lake::new(), Told::default(), Recorded::default());
+    log.append(0, &[(1, FIRST_DAY_US)]);
+    log.append(0, &[(1, FIRST_DAY_US + 4 * DAY_US)]);
+    bring(&lake, &log, MENDED).await;
+    let second = Order { asked: Asked::Offsets { partition: 0, from: 1, to: None }, ..Order::all() };
+    let job = replayed(&lake, &log, &told, MENDED, &second).await.unwrap();
+    assert_eq!((job.copies, job.rows_after), (1, 0));
+    assert_eq!(all(&lake.table().await).await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_log_has_no_more_is_refused_or_stays() {
-    // Five records of two rows fill the window of ten. The last dead letter is at offset 1: what it would be a copy of hangs on it.
-    let ((mut log, events), lake, told) = (old_below(2), Lake::new(), Told::default());
+    let ((mut log, events), lake, told) = (recorded(), Lake::new(), Told::default());
     bring(&lake, &log, BROKEN).await;
-    for (start, first) in [(9, 10), (2, 7), (1, 7)] {
-        log.start = [0, start];
-        let refused = replayed(&lake, &log, &told, MENDED, &Order::all()).await.unwrap_err().to_string();
-        let words = format!("partition 1: offsets 0..{first} can't be replayed: the log begins at {start}");
-        assert!(refused.contains(&words) && refused.contains("--keep-missing"), "{refused}");
-    }
-    assert_eq!(all(&lake.table().await).await.len(), 36, "nothing was changed");
+    log.start = [0, 2];
+    let refused = replayed(&lake, &log, &told, MENDED, &Order::all()).await.unwrap_err().to_string();
+    assert!(refused.contains("partition 1: offsets 0..2 can't be replayed: the log begins at 2"), "{refused}");
+    assert!(refused.contains("--keep-missing"), "{refused}");
+    assert_eq!(all(&lake.table().await).await.len(), 20, "nothing was changed");
     let order = Order { keep_missing: true, ..Order::all() };
     replayed(&lake, &log, &told, MENDED, &order).await.unwrap();
-    let is_kept = |event: &Event| event.place.0 == 1 && event.place.1 < 7;
+    let is_kept = |event: &Event| event.place.0 == 1 && event.place.1 < 2;
     let expected = of(&events, |event| takes(BROKEN, event) || !is_kept(event));
     assert_eq!(all(&lake.table().await).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_copies_than_can_be_removed_at_once_are_refused_before_anything_is_changed() {
+    let (lake, told, mut log) = (Lake::new(), Told::default(), Recorded::default());
+    let events = |from: u32| (from..from + 11).map(|id| (id, FIRST_DAY_US + 4 * DAY_US)).collect::<Vec<_>>();
+    for from in [1, 50, 1] {
+        log.append(0, &events(from));
+    }
+    bring(&lake, &log, MENDED).await;
+    Keeper::new(&lake, &told).await.compact().await;
+    let before = all(&lake.table().await).await;
+    let few = Bounds { copies_max: 3, ..Bounds::default() };
+    let first = replayer(&lake, &log, &told, MENDED, lake.store.clone()).await.unwrap();
+    let order = Order { asked: Asked::Offsets { partition: 0, from: 2, to: None }, ..Order::all() };
+    let refused = replay(&mut first.bounded(few), &order).await.unwrap_err().to_string();
+    assert!(refused.contains("more than 3 copies elsewhere"), "{refused}");
+    assert_eq!(all(&lake.table().await).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

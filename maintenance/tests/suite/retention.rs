@@ -1,14 +1,10 @@
 //! Retention: whole dates end, and nothing else does.
 use crate::recorded::{self, MENDED, Order, Recorded, bring, replay, totals};
 use crate::support::{DAY_US, Event, FIRST_DAY_US, Lake, Told, all};
-use lake::tables::{EVENT_DATE, EXPIRED};
+use lake::table::{Commit, Outcome, Txn};
+use lake::tables::{EVENT_DATE, EXPIRED, RECEIVED_DATE, txn_names};
 use lake::upkeep::{Job, Options, Upkeep};
 use maintenance::retention::Retention;
-
-/// When the store wrote the files, ms: the system's clock.
-async fn written_ms(lake: &Lake) -> i64 {
-    lake.table().await.files().await.unwrap().iter().map(|file| file.modification_time).max().unwrap()
-}
 
 /// An event on each of the five first dates, in one record each.
 async fn filled() -> (Lake, Recorded, Vec<Event>) {
@@ -26,15 +22,8 @@ fn days(events: &[Event]) -> Vec<i64> {
     days
 }
 
-/// What is left when the first kept date is that day; kept are so many days before the system's date.
-async fn after(lake: &Lake, day: i64) -> Vec<i64> {
-    let now_ms = written_ms(lake).await;
-    let today = now_ms.div_euclid(DAY_US / 1000);
-    let kept = today - (FIRST_DAY_US / DAY_US + day);
-    // The dates of these events may lie ahead of the machine's clock: then nothing can be too old for it.
-    let (now_ms, kept) = if kept > 0 { (now_ms, kept) } else { (now_ms + (1 - kept) * DAY_US / 1000, 1) };
-    pass(lake, kept as u32, now_ms).await
-}
+/// Long after: the days count from the newest date, which is day 4.
+const NOW_MS: i64 = recorded::TAKEN_US / 1000 + 365 * DAY_US / 1000;
 
 async fn pass(lake: &Lake, kept: u32, now_ms: i64) -> Vec<i64> {
     let mut table = lake.table().await;
@@ -47,9 +36,9 @@ async fn pass(lake: &Lake, kept: u32, now_ms: i64) -> Vec<i64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dates_that_are_old_enough_end_and_a_replay_does_not_bring_them_back() {
     let (lake, log, _) = filled().await;
-    assert_eq!(after(&lake, 0).await, [0, 1, 2, 3, 4]);
+    assert_eq!(pass(&lake, 4, NOW_MS).await, [0, 1, 2, 3, 4]);
     assert_eq!(lake.table().await.txn(EXPIRED).await.unwrap(), None, "nothing has ended");
-    assert_eq!(after(&lake, 2).await, [2, 3, 4]);
+    assert_eq!(pass(&lake, 2, NOW_MS).await, [2, 3, 4]);
     assert_eq!(totals(&lake).await, (3, 0), "what the audit goes by");
     assert_eq!(lake.table().await.txn(EXPIRED).await.unwrap(), Some(FIRST_DAY_US / DAY_US + 2));
     let told = Told::default();
@@ -63,7 +52,31 @@ async fn dates_that_are_old_enough_end_and_a_replay_does_not_bring_them_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_days_and_by_a_clock_that_jumped_nothing_ends() {
     let (lake, _, _) = filled().await;
-    let now_ms = written_ms(&lake).await;
-    assert_eq!(pass(&lake, 0, now_ms).await.len(), 5);
-    assert_eq!(pass(&lake, 1, now_ms + 365 * DAY_US / 1000).await.len(), 5, "a year ahead of the newest file");
+    assert_eq!(pass(&lake, 0, NOW_MS).await.len(), 5);
+    assert_eq!(pass(&lake, 4, NOW_MS).await.len(), 5, "a year ahead of the newest date");
+    // Behind it the days count from today, or an event of the future would end others.
+    assert_eq!(pass(&lake, 3, recorded::TAKEN_US / 1000 - 2 * DAY_US / 1000).await.len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_that_have_ended_do_not_come_back() {
+    let (lake, mut log) = (Lake::new(), Recorded::default());
+    log.append(0, &[(1, FIRST_DAY_US), (2, recorded::BAD_US)]);
+    bring(&lake, &log, MENDED).await;
+    assert_eq!(recorded::letters(&lake).await.len(), 1);
+    let mut dead = lake.try_letters_on(lake.store.clone()).await.unwrap();
+    let now_ms = recorded::TAKEN_US / 1000 + 3 * DAY_US / 1000;
+    let mut upkeep = Upkeep::new(Options { lease_retry_ms: 0, ..Options::default() });
+    let fence = upkeep.fence(&mut dead, now_ms).await.unwrap().unwrap();
+    Retention::new(RECEIVED_DATE, 1).pass(&mut dead, &fence, now_ms).await.unwrap();
+    assert_eq!(recorded::letters(&lake).await.len(), 1, "the newest date of a table never ends");
+    let expired = Txn { app: EXPIRED.to_owned(), expected: None, new: recorded::TAKEN_US / DAY_US + 1 };
+    let removed = Txn { app: txn_names("cluster", "events", 0).removed, expected: None, new: 1 };
+    let removes = dead.files().await.unwrap();
+    let ended = Commit { data_change: true, removes, txns: vec![expired, removed], ..Commit::default() };
+    assert!(matches!(dead.commit(&ended).await.unwrap(), Outcome::Committed { .. }));
+    let told = Told::default();
+    let mut replayer = recorded::replayer(&lake, &log, &told, MENDED, lake.store.clone()).await.unwrap();
+    replay(&mut replayer, &Order::all()).await.unwrap();
+    assert_eq!((recorded::letters(&lake).await.len(), totals(&lake).await), (0, (1, 0)));
 }

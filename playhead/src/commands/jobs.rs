@@ -38,6 +38,9 @@ pub async fn run(context: &Context, options: cli::Jobs) -> Result<Outcome, Error
     Ok(Outcome::Right)
 }
 
+/// For so long after a job was heard of, a process of its number is taken for its own.
+const NUMBER_IS_ITS_US: i64 = 900_000_000;
+
 /// This process in a job: its number and machine.
 pub fn this_process() -> String {
     format!("{}@{}", std::process::id(), machine())
@@ -51,8 +54,15 @@ fn machine() -> String {
 /// heard of.
 fn is_alive(job: &Job, now: i64) -> bool {
     let here = job.process.split_once('@').filter(|(_, of)| !of.is_empty() && *of == machine());
-    let is_gone = here.is_some_and(|(process, _)| !Path::new("/proc").join(process).exists());
-    job.is_alive(now) && !is_gone
+    match here {
+        // Numbers come again, in containers the same one each time.
+        Some((process, _)) => {
+            let is_there = process != std::process::id().to_string() && Path::new("/proc").join(process).exists();
+            let is_recent = now.saturating_sub(job.heard_at) < NUMBER_IS_ITS_US;
+            job.state == State::Running && is_there && is_recent
+        }
+        None => job.is_alive(now),
+    }
 }
 
 /// Two would throw away each other's work.

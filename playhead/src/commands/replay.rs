@@ -19,6 +19,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 const DAY_US: i64 = 86_400_000_000;
+/// No window is longer, and each hour begins one.
+const HOUR_US: i64 = 3_600_000_000;
 
 /// Replays what is asked for.
 pub async fn run(context: &Context, options: cli::Replay) -> Result<Outcome, Error> {
@@ -182,7 +184,7 @@ async fn rollup_again(context: &Context, rollup: &str, asked: &Asked, dry_run: b
         return Err("there is no table events in this lake: no sink has brought any event there".into());
     };
     // Windows from before the first event that is left would become empty.
-    let first_us = events.first_time("event_time").await?.unwrap_or(i64::MAX);
+    let first_us = events.first_time("event_time").await?.map_or(i64::MAX, |first| first.div_euclid(HOUR_US) * HOUR_US);
     let expired_us = events.txn(EXPIRED).await?.map_or(i64::MIN, |days| days.saturating_mul(DAY_US));
     let starts = from_us.max(first_us).max(expired_us)..to_us;
     if dry_run {
