@@ -1,7 +1,9 @@
 //! A replay that is killed before and after each of its writes, one after the other, and each write refused, or done without an
 //! answer: between its chunks the tables are whole, and the next run brings them where an undisturbed one does.
 use crate::faulty::{Fault, Faulty};
-use crate::recorded::{BAD_US, BROKEN, MENDED, Order, Recorded, bring, letters, replay, replayer, takes, totals};
+use crate::recorded::{
+    BAD_US, BROKEN, MENDED, Order, Recorded, bring, finish, letters, replay, replayer, takes, totals,
+};
 use crate::support::{DAY_US, Event, FIRST_DAY_US, Keeper, Lake, Told, all, rewrites};
 use maintenance::replay::{Kind, State};
 use std::collections::BTreeSet;
@@ -83,7 +85,7 @@ async fn killed_before_or_after_any_write_it_is_finished_by_the_next_run() {
                 let what = format!("{order:?}, {death:?}");
                 check(&lake, &events, &what).await;
                 let mut next = replayer(&lake, &log, &told, MENDED, lake.store.clone()).await.unwrap();
-                replay(&mut next, &order).await.unwrap();
+                finish(&mut next, &order).await;
                 check_end(&lake, &events, &told, &what).await;
                 assert!(next.jobs().all().await.unwrap().iter().all(|job| job.state == State::Done), "{what}");
                 ended += usize::from(!killed);
@@ -116,7 +118,7 @@ async fn a_write_that_is_refused_or_not_answered_stops_it_at_most_and_the_next_r
                 let what = format!("{order:?}, {fault:?}, stopped: {stopped}");
                 check(&lake, &events, &what).await;
                 let mut next = replayer(&lake, &log, &told, MENDED, lake.store.clone()).await.unwrap();
-                replay(&mut next, order).await.unwrap();
+                finish(&mut next, order).await;
                 check_end(&lake, &events, &told, &what).await;
                 undisturbed += usize::from(store.writes.lock().unwrap().len() < at);
             }
