@@ -33,6 +33,7 @@ mod run;
 mod stage;
 mod swap;
 mod times;
+mod totals;
 
 pub use crate::limits::CHUNK_ROWS;
 pub use job::{Job, Jobs, Kind, State};

@@ -58,33 +58,13 @@ impl Staging {
         })
     }
 
-    /// Rows of the dedup window, a partition.
-    pub fn dedup_rows(&self) -> usize {
-        self.dedup_rows
-    }
-
-    /// Rows that the window of a partition holds; `None`: there is none.
-    pub fn window_rows(&self, partition: u32) -> Option<usize> {
-        self.windows.get(&partition).map(Window::len)
-    }
-
-    /// An empty window.
-    pub fn begin(&mut self, partition: u32) {
-        self.windows.insert(partition, Window::new(self.dedup_rows));
-    }
-
     /// Gives the memory of a partition's window free.
     pub fn forget(&mut self, partition: u32) {
         self.windows.remove(&partition);
     }
 
-    /// A record that only fills the window. In words: what is broken.
-    pub fn feed(&mut self, entry: &Entry) -> Result<(), String> {
-        let window = self.windows.entry(entry.partition).or_insert_with(|| Window::new(self.dedup_rows));
-        self.reading.feed(entry, window)
-    }
-
-    /// A record whose rows are wanted: how many are kept. In words: what is broken.
+    /// The next record of its partition: how many of its rows are kept, those that are no copies of rows taken before. In words: what
+    /// is broken.
     pub fn take(&mut self, entry: &Entry) -> Result<u64, String> {
         let window = self.windows.entry(entry.partition).or_insert_with(|| Window::new(self.dedup_rows));
         let Rows { kept, rows, dead, .. } = self.reading.keep(entry, window, &self.columns)?;

@@ -129,7 +129,7 @@ impl Replay<'_> {
             Asked::Offsets { partition, from, to } => {
                 let Some(next) = positions.get(partition) else {
                     return Err(Error::Refused(format!(
-                        "the log has partitions 0..{}, not {partition}",
+                        "the log has no partition {partition}: it has {}, the first is 0",
                         positions.len()
                     )));
                 };

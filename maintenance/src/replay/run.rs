@@ -75,7 +75,7 @@ impl Replay<'_> {
             let left: u64 = job.ranges.iter().map(|(of, range)| range.end.saturating_sub(positions[of])).sum();
             progress(job, total - left, total);
             if left == 0 {
-                return Ok(());
+                return self.settle_totals(job).await;
             }
             self.hold.tell(job).await?;
             let mut chunk = self.stage(job, &wanted, &positions, job.kind == Kind::Rebuild).await?;

@@ -106,16 +106,21 @@ pub async fn bring(lake: &Lake, log: &Recorded, bounds: TimeBounds) {
     let mut letters = lake.try_letters_on(lake.store.clone()).await.unwrap();
     let mut staging = Staging::new(&events, &letters, "events", bounds).unwrap();
     let (mut of_events, mut of_letters) = (Commit::default(), Commit::default());
+    let mut next = [0; 2];
+    for partition in 0..2_u32 {
+        let last = events.txn(&txn_names("cluster", "events", partition).offset).await.unwrap();
+        next[partition as usize] = last.map_or(0, |last| last as u64 + 1);
+        for offset in 0..next[partition as usize] {
+            staging.take(&log.entry(partition, offset)).unwrap();
+        }
+    }
+    // What is there already has only filled the windows.
+    staging.staged().unwrap();
     for partition in 0..2 {
         let names = txn_names("cluster", "events", partition);
-        let next = events.txn(&names.offset).await.unwrap().map_or(0, |last| last as u64 + 1);
         let (end, mut rows, mut dead, mut last) = (log.ends()[partition as usize], 0, 0, None);
-        for offset in 0..end {
+        for offset in next[partition as usize]..end {
             let entry = log.entry(partition, offset);
-            if offset < next {
-                staging.feed(&entry).unwrap();
-                continue;
-            }
             rows += staging.take(&entry).unwrap() as i64;
             let of_record = &log.partitions[partition as usize][offset as usize];
             dead += of_record.iter().filter(|event| !takes(bounds, event)).count() as i64;

@@ -1,11 +1,11 @@
 //! Replays: what they replace, what they leave, and what they refuse.
 use crate::recorded::{BROKEN, MENDED, Order, Recorded, bring, letters, replay, replayer, takes, totals};
-use crate::support::{DAY_US, Event, FIRST_DAY_US, Keeper, Lake, Told, all, files, rewrites};
+use crate::support::{DAY_US, Event, FIRST_DAY_US, Keeper, Lake, Told, all, batch, files, rewrites};
 use event::decode::TimeBounds;
 use lake::table::{Commit, Outcome};
 use maintenance::Bounds;
 use maintenance::replay::{Asked, Error, Job, Kind, State};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 async fn replayed(lake: &Lake, log: &Recorded, told: &Told, bounds: TimeBounds, order: &Order) -> Result<Job, Error> {
     replay(&mut replayer(lake, log, told, bounds, lake.store.clone()).await?, order).await
@@ -200,6 +200,23 @@ async fn of_copies_the_lowest_place_stays_whichever_is_replayed() {
     assert_eq!((job.copies, job.rows_before, job.rows_after), (1, 1, 1));
     assert_eq!(places().await, [(0, 0, 0)]);
     assert_eq!(totals(&lake).await, (all(&lake.table().await).await.len() as i64, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_replay_of_all_the_totals_say_what_is_there_whatever_others_had_done() {
+    let ((log, events), lake, told) = (recorded(), Lake::new(), Told::default());
+    bring(&lake, &log, MENDED).await;
+    let mut table = lake.table().await;
+    // Rows of the second record once more, and a file of others gone.
+    let twice = of(&events, |event| event.place.1 == 1 && event.time_us < FIRST_DAY_US + DAY_US);
+    let values = BTreeMap::from([("event_date".to_owned(), Some("2026-11-20".to_owned()))]);
+    let file = table.write_file(values, vec![vec![batch(&table, &twice)]]).await.unwrap();
+    let gone = table.files().await.unwrap().pop().unwrap();
+    let damage = Commit { adds: vec![file], removes: vec![gone], data_change: true, ..Commit::default() };
+    assert!(matches!(table.commit(&damage).await.unwrap(), Outcome::Committed { .. }));
+    assert_ne!(all(&lake.table().await).await.len(), 40);
+    replayed(&lake, &log, &told, MENDED, &Order { chunk_rows: 10, ..Order::all() }).await.unwrap();
+    assert_eq!((all(&lake.table().await).await, totals(&lake).await), (events, (40, 0)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -111,7 +111,8 @@ pub async fn append(table: &mut Table, events: &[Event]) -> Outcome {
     table.commit(&commit).await.unwrap()
 }
 
-fn batch(table: &Table, events: &[Event]) -> RecordBatch {
+/// Rows of the table.
+pub fn batch(table: &Table, events: &[Event]) -> RecordBatch {
     let schema = table.data_schema();
     let columns = schema.fields().iter().map(|field| -> ArrayRef {
         match field.name().as_str() {

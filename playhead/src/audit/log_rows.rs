@@ -52,7 +52,7 @@ pub async fn compare(
                 };
                 let decoded = codec::decode(&entry.record, place, config.events.bounds());
                 if partition.last_offset.is_some_and(|last| entry.offset <= last) {
-                    rows_are_there(&entry, &decoded, ledger, ended, verdicts)?;
+                    rows_are_there(&entry, &decoded, ledger, (ended, acked), verdicts)?;
                     if first_pass {
                         dead_letters_are_there(&entry, &decoded, dead, ended, verdicts);
                     }
@@ -139,7 +139,7 @@ fn rows_are_there(
     entry: &Entry,
     decoded: &Decoded,
     ledger: &Ledger,
-    ended: Ended,
+    (ended, acked): (Ended, &mut Acked),
     verdicts: &mut Verdicts,
 ) -> Result<(), Error> {
     let times = codec::times(&decoded.batch, Column::EVENT_TIME)?;
@@ -152,6 +152,7 @@ fn rows_are_there(
         // Copies of one event may lie on two dates: the first of them stays, and ends with its date.
         if known.peek().is_none() && *time < ended.events_us.saturating_add(DAY_US) {
             verdicts.expired += 1;
+            acked.mark_pending(key.id);
         } else if known.peek().is_none() {
             verdicts.lack(format!("{place} of the log, id {}, is not in the lake", uuid::Uuid::from_u128(key.id)));
         } else if known.any(|there| there == place) {

@@ -45,19 +45,19 @@ pub struct Replay {
     #[arg(long, default_value = "events")]
     pub table: String,
     /// Records of one partition, from this offset on.
-    #[arg(long, value_name = "OFFSET", requires = "partition")]
+    #[arg(long, value_name = "OFFSET", requires = "partition", conflicts_with_all = ["to_time"])]
     pub from_offset: Option<u64>,
     /// Up to this offset, it included [default: all that the lake has].
-    #[arg(long, value_name = "OFFSET", requires = "from_offset")]
+    #[arg(long, value_name = "OFFSET", requires = "from_offset", conflicts_with_all = ["all", "from_time"])]
     pub to_offset: Option<u64>,
     /// The partition.
-    #[arg(long, requires = "from_offset")]
+    #[arg(long, requires = "from_offset", conflicts_with_all = ["all", "from_time"])]
     pub partition: Option<u32>,
     /// Records that the log took at or after this: a date (UTC), or a time with its zone (RFC 3339).
     #[arg(long, value_name = "TIME", value_parser = time_us)]
     pub from_time: Option<i64>,
     /// And before this [default: all that the lake has].
-    #[arg(long, value_name = "TIME", value_parser = time_us, requires = "from_time")]
+    #[arg(long, value_name = "TIME", value_parser = time_us, requires = "from_time", conflicts_with = "all")]
     pub to_time: Option<i64>,
     /// Everything.
     #[arg(long)]

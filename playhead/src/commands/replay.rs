@@ -180,6 +180,10 @@ async fn rollup_again(context: &Context, rollup: &str, asked: &Asked, dry_run: b
         }
     };
     let storage = context.look()?;
+    let known = storage.lake.rollups().rollups.folders().await?;
+    if !known.iter().any(|name| name == rollup) {
+        return Err(format!("--table rollups/{rollup}: there are {}", known.join(", ")).into());
+    }
     let Some(events) = Table::open(&storage.lake.tables().events).await? else {
         return Err("there is no table events in this lake: no sink has brought any event there".into());
     };
@@ -197,7 +201,12 @@ async fn rollup_again(context: &Context, rollup: &str, asked: &Asked, dry_run: b
     let awaits = events.txn(REWRITES).await?.unwrap_or(0);
     let mut windows = Rewritten::new(storage.lake.rollups());
     let marked = windows.mark_rollup(rollup, starts, awaits, SystemClock.now()).await;
-    let marked = marked.map_err(|error| format!("{error}; give a shorter time with --from-time and --to-time"))?;
+    let marked = marked.map_err(|error| match error {
+        processor::Error::TooManyLate => {
+            Error::from(format!("{error}; give a shorter time with --from-time and --to-time"))
+        }
+        other => other.into(),
+    })?;
     match context.common.json {
         true => terminal::say_json(&json!({ "windows": marked })),
         false => terminal::say(format_args!(

@@ -10,7 +10,7 @@ use std::time::Duration;
 use testbed::scratch;
 
 /// Copies come further apart than this window, and files are small.
-const SETTINGS: &str = r#"
+pub const SETTINGS: &str = r#"
 rollup_defaults = false
 [dedup]
 rows = 20
@@ -22,11 +22,12 @@ flush_age_ms = 200
 
 const ROUNDS: usize = 8;
 /// Events of a batch.
-const BATCH: usize = 40;
+pub const BATCH: usize = 40;
 /// A compaction of so little takes about this long.
 const COMPACTION_MS: u64 = 250;
 
-fn batch(rng: &mut impl Rng) -> String {
+/// Events of the last seconds, of a few titles and sessions, as a body.
+pub fn batch(rng: &mut impl Rng) -> String {
     let event = |_| {
         let back_ms = rng.random_range(0..1_500);
         json!({"event_id": node::id(), "event_type": "heartbeat", "content_id": format!("title-{}", rng.random_range(0..5)),

@@ -1,5 +1,6 @@
 //! Invariants 2 and 5 with replays: rows that were damaged are made again from the log, whatever is killed meanwhile, while
 //! events come in; rollups follow.
+use super::compaction::{BATCH, SETTINGS, batch};
 use super::node::{self, audit, pause, playhead, result, with_settings};
 use super::roles::eventually;
 use super::rollups::{TYPES, of_events, of_rollup, waiting};
@@ -13,30 +14,9 @@ use std::process::Command;
 use std::time::Duration;
 use testbed::scratch;
 
-const SETTINGS: &str = r#"
-rollup_defaults = false
-[dedup]
-rows = 50
-[kafka]
-partitions = 2
-[sink]
-flush_age_ms = 200
-"#;
-
 const ROUNDS: usize = 8;
-/// Events of a batch.
-const BATCH: usize = 40;
 /// A replay of so little takes about this long.
 const REPLAY_MS: u64 = 400;
-
-fn batch(rng: &mut impl Rng) -> String {
-    let event = |_| {
-        let back_ms = rng.random_range(0..1_500);
-        json!({"event_id": node::id(), "event_type": "heartbeat", "content_id": format!("title-{}", rng.random_range(0..5)),
-               "session_id": format!("s{}", rng.random_range(0..9)), "event_time": node::now_ms() as u64 - back_ms})
-    };
-    json!((0..BATCH).map(event).collect::<Vec<Value>>()).to_string()
-}
 
 /// Somebody deletes a file's rows from the table `events`, as other engines do; how many.
 async fn damage(lake: &Path, rng: &mut impl Rng) -> u64 {

@@ -30,15 +30,20 @@ async fn remove(harness: &Harness, id: u128) {
     assert!(matches!(table.commit(&commit).await.unwrap(), Outcome::Committed { .. }));
 }
 
+/// Events 1 and 2 are in the first window, which is closed and in the lake; 3 has opened the next.
+async fn two_are_counted(harness: &Harness) {
+    harness.at(11);
+    harness.produce(0, &[event(1, 1, "tv"), event(2, 2, "tv"), event(3, 11, "tv")]).await;
+    becomes(harness, "devices", &BTreeMap::from([(0, groups(&[("tv", 2)]))])).await;
+    let in_lake = async || Table::open(&harness.lake().events).await.unwrap().is_some_and(|table| table.version() > 0);
+    eventually("the lake has them", in_lake).await;
+}
+
 #[tokio::test]
 async fn a_window_whose_rows_go_from_the_lake_is_computed_again_when_they_have_gone_and_not_before() {
     let harness = Harness::new(1, vec![rollup("devices", BY_DEVICE)]);
     let (running, sink) = (harness.start(), harness.start_sink(5));
-    harness.at(11);
-    harness.produce(0, &[event(1, 1, "tv"), event(2, 2, "tv"), event(3, 11, "tv")]).await;
-    becomes(&harness, "devices", &BTreeMap::from([(0, groups(&[("tv", 2)]))])).await;
-    let in_lake = async || Table::open(&harness.lake().events).await.unwrap().is_some_and(|table| table.version() > 0);
-    eventually("the lake has them", in_lake).await;
+    two_are_counted(&harness).await;
     let mut rewritten = Rewritten::new(harness.lake());
     // One that is closed, one that is open, and one from long before the rollup began.
     let times = [1, 11, -10_000].map(|seconds| NOON + seconds * SECOND);
@@ -72,11 +77,7 @@ async fn a_window_whose_rows_go_from_the_lake_is_computed_again_when_they_have_g
 async fn a_window_whose_date_has_ended_keeps_its_figure() {
     let harness = Harness::new(1, vec![rollup("devices", BY_DEVICE)]);
     let (running, sink) = (harness.start(), harness.start_sink(5));
-    harness.at(11);
-    harness.produce(0, &[event(1, 1, "tv"), event(2, 2, "tv"), event(3, 11, "tv")]).await;
-    becomes(&harness, "devices", &BTreeMap::from([(0, groups(&[("tv", 2)]))])).await;
-    let in_lake = async || Table::open(&harness.lake().events).await.unwrap().is_some_and(|table| table.version() > 0);
-    eventually("the lake has them", in_lake).await;
+    two_are_counted(&harness).await;
     let mut table = Table::open(&harness.lake().events).await.unwrap().unwrap();
     let removes = table.files().await.unwrap();
     let expired = Txn { app: EXPIRED.to_owned(), expected: None, new: NOON / (86_400 * SECOND) + 1 };
