@@ -6,6 +6,8 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_row::{RowConverter, SortField};
 use arrow_schema::{ArrowError, DataType, TimeUnit};
 use event::schema::Column;
+use futures::TryStreamExt as _;
+use lake::table::{Error, Table};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -150,6 +152,19 @@ fn hashes(rows: &RecordBatch) -> Result<Vec<u128>, ArrowError> {
     let converter = RowConverter::new(fields.collect())?;
     let encoded = converter.convert_columns(rows.columns())?;
     Ok(encoded.iter().map(|row| xxh3_128(row.as_ref())).collect())
+}
+
+/// Shows the record `(_partition, _offset)` of each row of a file.
+pub(crate) async fn each_record(table: &Table, path: &str, mut show: impl FnMut((i32, i64))) -> Result<(), Error> {
+    let mut batches = table.read_file(path, Some(&["_partition", "_offset"])).await?;
+    while let Some(batch) = batches.try_next().await? {
+        let (partitions, offsets) = places(&batch).ok_or_else(|| Error::Broken {
+            table: table.name().to_owned(),
+            reason: format!("{path} holds rows without a place in the log"),
+        })?;
+        partitions.iter().zip(offsets).for_each(|(partition, offset)| show((*partition, *offset)));
+    }
+    Ok(())
 }
 
 /// The places of rows as they lie, of a table that has them.

@@ -119,7 +119,7 @@ pub(crate) async fn find(
     for (at, file) in beside.iter().enumerate() {
         each_row(table, file, new.len() + at, |key, row| {
             let (partition, offset, _) = row.place;
-            if filter.check(&bytes_of(key)[..]) && !gone.contains(partition.unsigned_abs(), offset.unsigned_abs()) {
+            if filter.check(&bytes_of(key)[..]) && !gone.contains_record((partition, offset)) {
                 match candidates.len() < bounds.candidates_max {
                     true => candidates.push((key, row)),
                     false => copies.is_cut = true,

@@ -62,6 +62,11 @@ impl Ranges {
         held.get(held.partition_point(|range| range.end <= offset)).map(|range| range.start.max(offset))
     }
 
+    /// The same of a row's `(_partition, _offset)`.
+    pub(crate) fn contains_record(&self, (partition, offset): (i32, i64)) -> bool {
+        self.contains(partition.unsigned_abs(), offset.unsigned_abs())
+    }
+
     /// Whether a partition between these two and an offset between those two (each included) may be in them.
     pub fn touch(&self, partitions: (u32, u32), offsets: (u64, u64)) -> bool {
         let mut of_partitions = self.0.range(partitions.0..=partitions.1.max(partitions.0));

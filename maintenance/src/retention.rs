@@ -1,10 +1,10 @@
 //! Retention by date: whole dates of a table end when they are old enough. Their files are removed in one commit and stay in the
 //! store for as long as any replaced file does: until then an older version of the table brings them back.
 use crate::compaction::removed_totals;
+use crate::content::each_record;
 use crate::telemetry;
 use async_trait::async_trait;
 use chrono::{DateTime, Days, NaiveDate};
-use futures::TryStreamExt as _;
 use lake::table::{ActiveFile, Commit, Error, Outcome, Table, Txn};
 use lake::tables::EXPIRED;
 use lake::upkeep::Job;
@@ -111,17 +111,7 @@ impl Retention {
 async fn rows_by_partition(table: &Table, files: &[ActiveFile]) -> Result<BTreeMap<i32, i64>, Error> {
     let mut rows = BTreeMap::new();
     for file in files {
-        let mut batches = table.read_file(&file.path, Some(&["_partition", "_offset"])).await?;
-        while let Some(batch) = batches.try_next().await? {
-            let places = crate::content::places(&batch);
-            let (partitions, _) = places.ok_or_else(|| Error::Broken {
-                table: table.name().to_owned(),
-                reason: format!("{} holds rows without a place in the log", file.path),
-            })?;
-            for partition in partitions {
-                *rows.entry(*partition).or_default() += 1;
-            }
-        }
+        each_record(table, &file.path, |(partition, _)| *rows.entry(partition).or_default() += 1).await?;
     }
     Ok(rows)
 }

@@ -213,8 +213,7 @@ fn without(
     let (partitions, offsets) =
         logged(&rows).ok_or_else(|| broken(table, "rows without a place in the log".to_owned()))?;
     let goes = |row: usize| {
-        numbers.contains(&(first + row as u64))
-            || records.contains(partitions[row].unsigned_abs(), offsets[row].unsigned_abs())
+        numbers.contains(&(first + row as u64)) || records.contains_record((partitions[row], offsets[row]))
     };
     let goes: BooleanArray = (0..rows.num_rows()).map(|row| Some(goes(row))).collect();
     if goes.true_count() == 0 {

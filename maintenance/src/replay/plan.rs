@@ -1,9 +1,8 @@
 //! Which records are replayed: what was asked for, cut to what the lake has and the log still holds.
 use super::times::offset_at;
 use super::{Error, Job, Kind, Replay, State};
-use crate::content::places;
+use crate::content::each_record;
 use crate::ranges::Ranges;
-use futures::TryStreamExt as _;
 use lake::table::{ActiveFile, Table};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -163,12 +162,12 @@ impl Replay<'_> {
     async fn dead_offsets(&self, records: &Ranges) -> Result<Vec<(u32, u64)>, Error> {
         let mut offsets: Vec<(u32, u64)> = Vec::new();
         for file in touched(&self.dead_letters, records).await? {
-            let mut batches = self.dead_letters.read_file(&file.path, Some(&["_partition", "_offset"])).await?;
-            while let Some(batch) = batches.try_next().await? {
-                let (partitions, numbers) = places(&batch).ok_or_else(|| placeless(&self.dead_letters, &file))?;
-                let found = partitions.iter().zip(numbers).map(|(of, at)| (of.unsigned_abs(), at.unsigned_abs()));
-                offsets.extend(found.filter(|(partition, offset)| records.contains(*partition, *offset)));
-            }
+            let mut add = |record: (i32, i64)| {
+                if records.contains_record(record) {
+                    offsets.push((record.0.unsigned_abs(), record.1.unsigned_abs()));
+                }
+            };
+            each_record(&self.dead_letters, &file.path, &mut add).await?;
             offsets.sort_unstable();
             offsets.dedup();
         }
@@ -213,12 +212,8 @@ pub(super) async fn touched(table: &Table, records: &Ranges) -> Result<Vec<Activ
 
 /// How many rows of a file are of these records.
 pub(super) async fn rows_of(table: &Table, file: &ActiveFile, records: &Ranges) -> Result<u64, lake::table::Error> {
-    let (mut rows, mut batches) = (0, table.read_file(&file.path, Some(&["_partition", "_offset"])).await?);
-    while let Some(batch) = batches.try_next().await? {
-        let (partitions, offsets) = places(&batch).ok_or_else(|| placeless(table, file))?;
-        let held = partitions.iter().zip(offsets);
-        rows += held.filter(|(of, at)| records.contains(of.unsigned_abs(), at.unsigned_abs())).count() as u64;
-    }
+    let mut rows = 0;
+    each_record(table, &file.path, |record| rows += u64::from(records.contains_record(record))).await?;
     Ok(rows)
 }
 
@@ -228,9 +223,4 @@ async fn count(table: &Table, records: &Ranges) -> Result<u64, lake::table::Erro
         rows += rows_of(table, &file, records).await?;
     }
     Ok(rows)
-}
-
-fn placeless(table: &Table, file: &ActiveFile) -> lake::table::Error {
-    let reason = format!("{} holds rows without a place in the log", file.path);
-    lake::table::Error::Broken { table: table.name().to_owned(), reason }
 }

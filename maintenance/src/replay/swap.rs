@@ -4,14 +4,13 @@ use super::plan::{rows_of, touched};
 use super::stage::{Chunk, first_kept};
 use super::{Error, Replay};
 use crate::compaction::removed_totals;
-use crate::content::{Content, places};
+use crate::content::{Content, each_record};
 use crate::copies::{self, Copies};
 use crate::limits::MARKS_WAIT_MS;
 use crate::ranges::Ranges;
 use crate::rewrite::{Gone, less};
 use crate::windows::next_rewrite;
 use chrono::NaiveDate;
-use futures::TryStreamExt as _;
 use lake::table::{ActiveFile, Commit, DataFile, Outcome, Table, Txn};
 use lake::tables::{EVENT_DATE, RECEIVED_DATE, REPLAY};
 use serde_json::json;
@@ -161,14 +160,12 @@ impl Replay<'_> {
     async fn letters_of(&self, records: &Ranges) -> Result<Content, Error> {
         let mut letters = Content::default();
         for file in touched(&self.dead_letters, records).await? {
-            let mut batches = self.dead_letters.read_file(&file.path, Some(&["_partition", "_offset"])).await?;
-            while let Some(batch) = batches.try_next().await? {
-                let (partitions, offsets) =
-                    places(&batch).ok_or_else(|| Error::Broken(format!("{} has rows without a place", file.path)))?;
-                let held = partitions.iter().zip(offsets).map(|(partition, offset)| (*partition, *offset));
-                let held = held.filter(|(of, at)| records.contains(of.unsigned_abs(), at.unsigned_abs()));
-                held.for_each(|record| letters.count(record, 1));
-            }
+            let mut add = |record| {
+                if records.contains_record(record) {
+                    letters.count(record, 1);
+                }
+            };
+            each_record(&self.dead_letters, &file.path, &mut add).await?;
         }
         Ok(letters)
     }

@@ -1,8 +1,7 @@
 //! The audit's totals of a partition that was replayed from its first record on: they say what is there now, whatever others had
 //! added or taken away before.
 use super::{Error, Job, Replay};
-use crate::content::places;
-use futures::TryStreamExt as _;
+use crate::content::each_record;
 use lake::table::{Commit, Outcome, Table, Txn};
 use lake::tables::txn_names;
 use std::collections::BTreeMap;
@@ -65,17 +64,13 @@ async fn set(
 async fn count(table: &Table, lasts: &BTreeMap<u32, u64>) -> Result<BTreeMap<u32, i64>, Error> {
     let mut rows = BTreeMap::new();
     for file in table.files().await? {
-        let mut batches = table.read_file(&file.path, Some(&["_partition", "_offset"])).await?;
-        while let Some(batch) = batches.try_next().await? {
-            let (partitions, offsets) =
-                places(&batch).ok_or_else(|| Error::Broken(format!("{} has rows without a place", file.path)))?;
-            for (partition, offset) in partitions.iter().zip(offsets) {
-                let partition = partition.unsigned_abs();
-                if lasts.get(&partition).is_some_and(|last| offset.unsigned_abs() <= *last) {
-                    *rows.entry(partition).or_default() += 1;
-                }
+        let mut add = |(partition, offset): (i32, i64)| {
+            let partition = partition.unsigned_abs();
+            if lasts.get(&partition).is_some_and(|last| offset.unsigned_abs() <= *last) {
+                *rows.entry(partition).or_default() += 1;
             }
-        }
+        };
+        each_record(table, &file.path, &mut add).await?;
     }
     Ok(rows)
 }
