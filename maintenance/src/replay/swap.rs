@@ -175,14 +175,15 @@ impl Replay<'_> {
         let possible: BTreeSet<String> =
             touched(&self.events, records).await?.into_iter().map(|file| file.path).collect();
         let gone = Gone { rows: copies.rows.clone(), records: records.clone() };
+        let copies_alone = Gone { rows: copies.rows.clone(), ..Gone::default() };
         let first = first_kept(&self.events).await?;
         for file in self.events.files().await? {
             let has_copies = copies.rows.contains_key(&file.path);
-            let has_rows = !has_ended(&file, EVENT_DATE, first)
-                && possible.contains(&file.path)
-                && rows_of(&self.events, &file, records).await? > 0;
+            let has_ended = has_ended(&file, EVENT_DATE, first);
+            let has_rows =
+                !has_ended && possible.contains(&file.path) && rows_of(&self.events, &file, records).await? > 0;
             if has_copies || has_rows {
-                replace(&self.events, &file, &gone, exchange).await?;
+                replace(&self.events, &file, if has_ended { &copies_alone } else { &gone }, exchange).await?;
             }
             self.hold.keep(&mut self.events, &mut self.dead_letters).await?;
         }
