@@ -26,7 +26,7 @@ mod tend;
 mod vacuum;
 
 pub use job::{Job, Tended};
-pub use lease::EPOCH;
+pub use lease::{EPOCH, HELD_UNTIL, held_until};
 pub use pace::Pace;
 pub use plan::{one_pass, plan};
 pub use tend::{tell_stopped, tend};
@@ -51,6 +51,8 @@ pub struct Options {
     pub quiet_ms: i64,
     /// After another process took the lease: how long to wait before taking it back, ms.
     pub lease_retry_ms: i64,
+    /// A job that nobody shall take the lease from while it lives: it holds it for so long at a time, ms. 0: it is no such job.
+    pub held_ms: i64,
     /// Merged files are deleted from the store this long after the merge, ms: whoever reads an older snapshot has
     /// that much time. Below the table's `delta.deletedFileRetentionDuration`, or the log forgets them first.
     pub retire_ms: i64,
@@ -70,6 +72,7 @@ impl Default for Options {
             merge_bytes_max: 128 << 20,
             quiet_ms: 6 * 3_600_000,
             lease_retry_ms: 600_000,
+            held_ms: 0,
             retire_ms: 24 * 3_600_000,
             retire_removed: false,
             orphan_ms: 3 * 24 * 3_600_000,
@@ -139,22 +142,18 @@ impl Upkeep {
     /// As [`Upkeep::pass`].
     pub async fn fence(&mut self, table: &mut Table, now_ms: i64) -> Result<Option<Txn>, Error> {
         table.reload().await?;
-        Ok(match self.lease.hold(table, now_ms, self.options.lease_retry_ms).await? {
+        Ok(match self.lease.hold(table, now_ms, &self.options).await? {
             Standing::Owner(epoch) => Some(self.lease.fence(epoch)),
             Standing::Other => None,
         })
     }
 
-    /// For work that takes longer than another process waits for the lease: holds it anew, from now on. `None`: another
-    /// process owns it.
+    /// Gives the lease back, if it is this one's.
     ///
     /// # Errors
-    /// As [`Upkeep::pass`].
-    pub async fn renew(&mut self, table: &mut Table, now_ms: i64) -> Result<Option<Txn>, Error> {
-        Ok(match self.lease.renew(table, now_ms).await? {
-            Standing::Owner(epoch) => Some(self.lease.fence(epoch)),
-            Standing::Other => None,
-        })
+    /// As [`Upkeep::pass`]. What a job holds is free some minutes later in any case.
+    pub async fn release(&mut self, table: &mut Table) -> Result<(), Error> {
+        self.lease.release(table).await
     }
 
     async fn steps(&mut self, table: &mut Table, now_ms: i64) -> Result<Done, Error> {

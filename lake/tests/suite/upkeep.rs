@@ -7,6 +7,7 @@ use std::fs;
 crate::support::on_both! {
     a_checkpoint_is_made_when_due_and_a_reopened_table_is_the_same
     a_second_owner_takes_the_lease_and_the_first_one_waits
+    a_job_keeps_the_lease_from_nodes_that_start_while_it_lives_and_is_followed_by_another_job_at_once
     merged_files_are_deleted_a_day_later_and_nothing_else_is
     files_that_no_commit_names_are_deleted_when_they_are_days_old
 }
@@ -79,6 +80,39 @@ async fn a_second_owner_takes_the_lease_and_the_first_one_waits(lake: Lake) {
     assert!(!second.pass(&mut b, 4).await.unwrap().not_owner, "it was left in peace");
     assert!(!first.pass(&mut a, HOUR_MS).await.unwrap().not_owner, "long after, the other may be gone");
     assert_eq!(a.txn(EPOCH).await.unwrap(), Some(3));
+}
+
+async fn a_job_keeps_the_lease_from_nodes_that_start_while_it_lives_and_is_followed_by_another_job_at_once(lake: Lake) {
+    let node = || Upkeep::new(Options::default());
+    let job = || Upkeep::new(Options { held_ms: 1_000, ..Options::default() });
+    let (mut a, mut b) = (lake.table().await, lake.table().await);
+    let mut first = node();
+    assert!(first.fence(&mut a, 0).await.unwrap().is_some());
+    let mut killed = job();
+    assert!(killed.fence(&mut b, 1).await.unwrap().is_some());
+    assert!(node().fence(&mut a, 2).await.unwrap().is_none(), "a node that starts waits");
+    assert!(first.fence(&mut a, 3).await.unwrap().is_none(), "and so does the one that had it");
+    let seen = b.version();
+    assert!(killed.fence(&mut b, 400).await.unwrap().is_some());
+    assert_eq!(b.version(), seen, "nothing is said anew before half of the time is over");
+    assert!(killed.fence(&mut b, 600).await.unwrap().is_some());
+    assert!(node().fence(&mut a, 1_500).await.unwrap().is_none(), "it was said anew");
+    let mut second = job();
+    assert!(second.fence(&mut a, 1_501).await.unwrap().is_some(), "a killed one is gone on with at once");
+    assert!(killed.fence(&mut b, 1_502).await.unwrap().is_none(), "which wakes up, and changes nothing");
+    second.release(&mut a).await.unwrap();
+    let mut third = node();
+    assert!(third.fence(&mut b, 1_503).await.unwrap().is_some(), "nobody holds it");
+    let mut last = job();
+    assert!(last.fence(&mut a, 2_000).await.unwrap().is_some());
+    assert!(node().fence(&mut b, 2_999).await.unwrap().is_none());
+    assert!(
+        node().fence(&mut b, 3_001).await.unwrap().is_some(),
+        "one that was killed holds it no longer than it said"
+    );
+    let year_ms = 365 * 24 * HOUR_MS;
+    assert!(job().fence(&mut a, year_ms).await.unwrap().is_some());
+    assert!(node().fence(&mut b, 4_000).await.unwrap().is_some(), "what a wrong clock said holds nothing");
 }
 
 async fn merged_files_are_deleted_a_day_later_and_nothing_else_is(lake: Lake) {

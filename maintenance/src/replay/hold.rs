@@ -5,8 +5,11 @@ use lake::table::{Table, Txn};
 use lake::upkeep::{Options, Upkeep};
 use std::sync::Arc;
 
-/// It is held anew after this: a node that keeps the tables up takes it back after ten minutes.
-const RENEW_US: Micros = 120_000_000;
+/// How long it is held at a time, ms: a node that starts takes the tables' maintenance that long after a replay was killed.
+const HELD_MS: i64 = 300_000;
+
+/// Whether it is held still is seen after this.
+const LOOK_US: Micros = 60_000_000;
 
 /// That a job is alive is written as often.
 const TELL_US: Micros = 20_000_000;
@@ -20,18 +23,14 @@ pub(super) struct Lease {
 
 impl Lease {
     fn new() -> Lease {
-        Lease { upkeep: Upkeep::new(Options::default()), fence: None, since: 0 }
+        Lease { upkeep: Upkeep::new(Options { held_ms: HELD_MS, ..Options::default() }), fence: None, since: 0 }
     }
 
     /// What a commit carries: taken at first, then held anew from time to time.
     pub(super) async fn fence(&mut self, table: &mut Table, now: Micros) -> Result<Txn, Error> {
         let fence = match self.fence.take() {
-            Some(fence) if now.saturating_sub(self.since) < RENEW_US => Some(fence),
-            Some(_) => {
-                self.since = now;
-                self.upkeep.renew(table, now / 1000).await?
-            }
-            None => {
+            Some(fence) if now.saturating_sub(self.since) < LOOK_US => Some(fence),
+            _ => {
                 self.since = now;
                 self.upkeep.fence(table, now / 1000).await?
             }
@@ -69,6 +68,16 @@ impl Hold {
         self.jobs.update(job).await?;
         self.job = Some(job.clone());
         Ok(())
+    }
+
+    /// The job is over, well or not: others may keep the tables up.
+    pub(super) async fn release(&mut self, events: &mut Table, dead_letters: &mut Table) {
+        for (lease, table) in [(&mut self.events, events), (&mut self.dead_letters, dead_letters)] {
+            lease.fence = None;
+            if let Err(error) = lease.upkeep.release(table).await {
+                tracing::warn!(table = table.name(), %error, "the table's maintenance can't be given back: it is free in minutes");
+            }
+        }
     }
 
     /// After a commit that another one was before: whose the lease is, is to be seen.

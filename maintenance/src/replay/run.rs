@@ -46,6 +46,7 @@ impl Replay<'_> {
         job.state = State::Running;
         job.process = self.process.clone();
         let ended = self.drive(&mut job, progress).await;
+        self.hold.release(&mut self.events, &mut self.dead_letters).await;
         job.heard_at = self.now_us();
         job.failure = ended.as_ref().err().map(ToString::to_string);
         job.state = if ended.is_ok() { State::Done } else { State::Failed };

@@ -236,7 +236,8 @@ impl Keeper {
     }
 
     fn of(table: Table, told: &Told, config: Config, spill_dir: &Path) -> Keeper {
-        let options = Options { lease_retry_ms: 0, merge_files_min: 3, ..Options::default() };
+        // As a job: it takes the lease also from a replay, which must be as safe.
+        let options = Options { lease_retry_ms: 0, held_ms: 1, merge_files_min: 3, ..Options::default() };
         let compaction = Compaction::new(config, Scope::Asked(None), spill_dir.to_owned(), Box::new(told.clone()));
         Keeper { table, upkeep: Upkeep::new(options), compaction }
     }

@@ -1,13 +1,13 @@
 //! `playhead compact`: what lies unsorted in the table `events`, now.
 use super::{Context, Error, Outcome};
 use crate::cli;
-use crate::clock::SystemClock;
+use crate::clock::{SystemClock, rfc3339};
 use crate::compaction::compaction;
 use crate::terminal;
 use event::clock::Clock;
 use indicatif::HumanBytes;
 use lake::table::Table;
-use lake::upkeep::{Options, Upkeep};
+use lake::upkeep::{Options, Upkeep, held_until};
 use maintenance::{Compacted, NO_ROOM, Scope, Step, Unsorted, unsorted};
 use serde_json::json;
 
@@ -30,6 +30,14 @@ pub async fn run(context: &Context, options: cli::Compact) -> Result<Outcome, Er
     }
     let now_ms = || SystemClock.now() / 1000;
     let mut compaction = compaction(&context.config, &storage, scope);
+    if let Some(until_ms) = held_until(&table, now_ms()).await? {
+        return Err(format!(
+            "a replay holds the table's maintenance, until {} at least: wait until `playhead jobs` says that it is done. (One that \
+             was killed holds it until then: run it again, or wait)",
+            rfc3339(until_ms * 1000).unwrap_or_default()
+        )
+        .into());
+    }
     let mut upkeep = Upkeep::new(Options::default());
     let bar = terminal::progress(waiting.iter().map(|date| date.bytes).sum(), "compact");
     let mut done = Compacted::default();
