@@ -1,5 +1,5 @@
 //! The tables `events` and `dead_letters`: their schemas, properties and `txn` names.
-use crate::table::Spec;
+use crate::table::{Error, Spec, Table};
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use event::schema::{Column, Kind, SCHEMA_VERSION, TIME_ZONE};
 use std::collections::BTreeMap;
@@ -122,6 +122,14 @@ pub const REPLAY: &str = "maintenance/replay";
 
 /// Dates of the table before this one, in days since 1970, are gone: retention. What comes late for one goes with the next pass.
 pub const EXPIRED: &str = "maintenance/expired";
+
+/// A day, µs.
+pub const DAY_US: i64 = 86_400_000_000;
+
+/// The first moment (µs since 1970) that retention has left in a table; the smallest there is where it took nothing.
+pub async fn ended_us(table: &Table) -> Result<i64, Error> {
+    Ok(table.txn(EXPIRED).await?.map_or(i64::MIN, |days| days.saturating_mul(DAY_US)))
+}
 
 /// How many commits removed rows from a table, or brought rows into what it had: who computes something from the table
 /// waits for this to reach a value. Moved by who holds the maintenance lease.

@@ -19,6 +19,7 @@
 //! - [`windows`]: which windows an event is in. [`watermark`]: when they close. [`recovery`]: what was counted already.
 //! - [`live`]: what is open, for who looks.
 //! - `run`: the loop; `kept`: one rollup in it; `table`: where its rows go; `late`: what came too late, and its correction.
+//! - [`audit`]: closed windows against what the lake has.
 //! - `partials`: the way from several processors' parts to a window's rows.
 //!
 //! DataFusion parses, plans, evaluates expressions and keeps the accumulators; what it has no notion of is a window that
@@ -29,6 +30,7 @@
 //!
 //! Windows are of all partitions. Where readers share them (over Kafka), each processor commits what its own come to, and the
 //! parts are merged (`partials`). Over an embedded log one process reads all; a further one stands by (`run/standby`).
+pub mod audit;
 pub mod fold;
 pub mod functions;
 mod kept;

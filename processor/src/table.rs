@@ -19,7 +19,7 @@ use std::time::Duration;
 mod revisions;
 pub(crate) mod standing;
 
-pub(crate) use revisions::Latest;
+pub(crate) use revisions::{Latest, at, latest, of_another_shape};
 pub(crate) use standing::reached;
 
 /// Property: the SQL that the table's rows come from.

@@ -1,7 +1,7 @@
 //! Compares the log's records, as far as they are held, with the ledger.
 use super::lake_rows::DeadLetters;
 use super::ledger::{Ledger, Place, Verdicts};
-use super::{Acked, DAY_US, Ended, FINDINGS_MAX, Partition, Report};
+use super::{Acked, Ended, FINDINGS_MAX, Partition, Report};
 use crate::config::Config;
 use crate::log_source::{self, LogSource};
 use crate::outcome::Error;
@@ -10,6 +10,7 @@ use arrow_array::types::Int32Type;
 use event::codec::{self, Decoded};
 use event::dedup::Key;
 use event::schema::Column;
+use lake::tables::DAY_US;
 use log::{Entry, ReadError};
 
 /// Reads every record that the log holds. Those up to the lake's position must be there, row by row; those above it are

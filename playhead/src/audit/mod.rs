@@ -5,17 +5,21 @@
 //!  table dead_letters ─────────┼─▶ ledger (pure: keys, places) ◀─────┤
 //!  log, as far as held ────────┘        acked ids                    └─ findings in words
 //! ```
+//! Then each closed window of a rollup against `events` (`rollups`).
+//!
 //! It trusts neither the sink's code nor its counters: rows are compared with the log's records one by one, for as long
 //! as the log holds them; below that, the table's own totals are compared with what is there.
 use crate::config::Config;
 use crate::log_source::{Bounds, LogSource};
 use crate::outcome::Error;
 use lake::table::Table;
-use lake::tables::{EXPIRED, TxnNames, txn_names};
+use lake::tables::{TxnNames, ended_us, txn_names};
 use ledger::{Ledger, Verdicts};
+use processor::audit::Audited;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 mod acked;
 mod files;
@@ -23,6 +27,7 @@ mod lake_rows;
 mod ledger;
 mod log_rows;
 pub mod manifest;
+mod rollups;
 
 pub use acked::Acked;
 
@@ -31,8 +36,8 @@ pub use acked::Acked;
 const ROWS_A_PASS: u64 = 10_000_000;
 /// Findings that are spelled out; the rest is only counted.
 const FINDINGS_MAX: usize = 100;
-/// A day, µs.
-const DAY_US: i64 = 86_400_000_000;
+/// How long a running sink may take to bring what a rollup has counted already.
+const ROLLUPS_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What an audit found. `ok` only if nothing is wrong.
 #[derive(Debug, Default, Serialize)]
@@ -62,10 +67,14 @@ pub struct Report {
     pub expired: u64,
     /// Rows of `dead_letters`.
     pub dead_letters: u64,
-    /// Active files of both tables.
+    /// Active files of these tables and of the rollups.
     pub files: u64,
     /// Of those, missing or of another size than the table says.
     pub files_wrong: u64,
+    /// Closed windows of rollups that are not what their SQL gives of `events`.
+    pub windows_wrong: u64,
+    /// Each rollup by itself.
+    pub rollups: Vec<Audited>,
     /// Each partition by itself.
     pub partitions: Vec<Partition>,
     /// What is wrong, in words (the first hundred).
@@ -151,6 +160,7 @@ pub async fn audit(
     config: &Config,
     begun: Begun,
     tables: &Tables,
+    rollups: &processor::Lake,
     log: &LogSource,
     progress: &indicatif::ProgressBar,
 ) -> Result<Report, Error> {
@@ -167,7 +177,7 @@ pub async fn audit(
         Some(table) => table.files().await?.iter().filter_map(|file| file.rows).sum(),
         None => 0,
     };
-    let ended = Ended { events_us: ended_us(&tables.events).await?, letters_us: ended_us(&tables.dead_letters).await? };
+    let ended = Ended { events_us: ended(&tables.events).await?, letters_us: ended(&tables.dead_letters).await? };
     let passes = rows_said.div_ceil(ROWS_A_PASS).max(1);
     progress.set_length(passes * 2);
     for pass in 0..passes {
@@ -185,6 +195,8 @@ pub async fn audit(
         progress.inc(1);
     }
     totals(tables, log, &dead, &mut report).await?;
+    let patience = if log.is_live() { ROLLUPS_PATIENCE } else { Duration::ZERO };
+    rollups::compare(rollups, config.rollups().bounds, patience, &mut report).await?;
     report.acked = acked.distinct();
     report.missing = acked.missing();
     for id in acked.missing_ids().take(FINDINGS_MAX) {
@@ -195,6 +207,7 @@ pub async fn audit(
         && report.missing == 0
         && report.pending == 0
         && report.files_wrong == 0
+        && report.windows_wrong == 0
         && report.findings.is_empty();
     Ok(report)
 }
@@ -206,9 +219,11 @@ struct Ended {
     letters_us: i64,
 }
 
-async fn ended_us(table: &Option<Table>) -> Result<i64, Error> {
-    let Some(table) = table else { return Ok(i64::MIN) };
-    Ok(table.txn(EXPIRED).await?.map_or(i64::MIN, |days| days.saturating_mul(DAY_US)))
+async fn ended(table: &Option<Table>) -> Result<i64, Error> {
+    match table {
+        Some(table) => Ok(ended_us(table).await?),
+        None => Ok(i64::MIN),
+    }
 }
 
 /// The partitions' bounds and positions, and whether they can belong together: the log's first offset from before the

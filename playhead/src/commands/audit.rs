@@ -31,7 +31,7 @@ pub async fn run(context: Context, options: Audit) -> Result<Outcome, Error> {
         audit::manifest::write(&tables, file).await?;
     }
     let bar = terminal::progress(2, "audit");
-    let report = audit::audit(&context.config, begun, &tables, &log, &bar).await;
+    let report = audit::audit(&context.config, begun, &tables, &storage.lake.rollups(), &log, &bar).await;
     bar.finish_and_clear();
     log.close().await;
     let mut report = report?;
@@ -115,6 +115,7 @@ fn print(report: &Report) {
             p.records_compared
         ));
     }
+    print_rollups(report);
     for finding in &report.findings {
         terminal::say(format_args!("wrong: {finding}"));
     }
@@ -138,10 +139,40 @@ fn print(report: &Report) {
              what is left then, on dates that are not neighbours, was sent with another event_time",
         );
     }
+    if report.windows_wrong > 0 && report.gaps == 0 && report.duplicates == 0 {
+        terminal::say(
+            "windows that are wrong: `playhead replay --table rollups/NAME` computes them again from events; those from before a \
+             rollup began, `playhead rollup backfill`",
+        );
+    }
     if report.pending > 0 {
         terminal::say(
             "pending: durable in the log, not in the lake yet; a running sink (`playhead up` or `sink`) brings them there",
         );
     }
     terminal::say(if report.ok { "exact" } else { "not exact" });
+}
+
+fn print_rollups(report: &Report) {
+    if report.rollups.is_empty() {
+        return;
+    }
+    terminal::say("rollup               windows       rows   waiting     wrong");
+    for of in &report.rollups {
+        let (name, note) = (&of.rollup, of.not_compared.as_deref());
+        terminal::say(format_args!(
+            "{name:<18} {:>9} {:>10} {:>9} {:>9}{}",
+            of.windows,
+            of.rows,
+            of.waiting,
+            of.wrong,
+            note.map_or(String::new(), |note| format!("  not compared: {note}"))
+        ));
+        if of.sums_only > 0 {
+            terminal::say(format_args!(
+                "{:<18} of {} windows only the sums over all groups: some were put together as (other), or not every key is a column",
+                "", of.sums_only
+            ));
+        }
+    }
 }

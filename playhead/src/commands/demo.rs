@@ -85,7 +85,8 @@ pub async fn run(mut context: Context, demo: Demo) -> Result<Outcome, Error> {
     let log = LogSource::open(&storage.log).await?;
     let audit = async {
         let begun = Begun::now(&log, Some(&acked)).await?;
-        audit::audit(&context.config, begun, &tables, &log, &indicatif::ProgressBar::hidden()).await
+        audit::audit(&context.config, begun, &tables, &storage.lake.rollups(), &log, &indicatif::ProgressBar::hidden())
+            .await
     };
     let audit = audit.await;
     log.close().await;

@@ -10,7 +10,7 @@ use crate::terminal;
 use async_trait::async_trait;
 use event::clock::Clock;
 use lake::table::Table;
-use lake::tables::{EXPIRED, REWRITES};
+use lake::tables::{REWRITES, ended_us};
 use log::Entry;
 use maintenance::replay::{self, Asked, CHUNK_ROWS, Job, Kind, Parts, Plan, Records, Replay};
 use processor::rewritten::Rewritten;
@@ -18,7 +18,6 @@ use serde_json::json;
 use std::ops::Range;
 use std::sync::Arc;
 
-const DAY_US: i64 = 86_400_000_000;
 /// No window is longer, and each hour begins one.
 const HOUR_US: i64 = 3_600_000_000;
 
@@ -189,8 +188,7 @@ async fn rollup_again(context: &Context, rollup: &str, asked: &Asked, dry_run: b
     };
     // Windows from before the first event that is left would become empty.
     let first_us = events.first_time("event_time").await?.map_or(i64::MAX, |first| first.div_euclid(HOUR_US) * HOUR_US);
-    let expired_us = events.txn(EXPIRED).await?.map_or(i64::MIN, |days| days.saturating_mul(DAY_US));
-    let starts = from_us.max(first_us).max(expired_us)..to_us;
+    let starts = from_us.max(first_us).max(ended_us(&events).await?)..to_us;
     if dry_run {
         terminal::say(format_args!(
             "windows of {rollup} that begin at {} or later are computed again",

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What stands in each text of the key of the groups that were put together; other types have null.
-const OTHER: &str = "(other)";
+pub(crate) const OTHER: &str = "(other)";
 
 /// What is kept of the groups when there are too many: so that it need not be done again at the next batch.
 const KEPT_PART: usize = 2;

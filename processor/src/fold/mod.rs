@@ -10,6 +10,7 @@ use arrow_array::{RecordBatch, UInt32Array};
 use arrow_schema::SchemaRef;
 use datafusion::common::Result;
 use groups::Groups;
+pub(crate) use groups::OTHER;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

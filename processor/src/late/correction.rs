@@ -1,5 +1,6 @@
 //! The task that corrects: beside the loop, with handles of its own, from what the tables say alone.
 use super::marks::{Covered, LateWindows, Mark, Marks};
+use super::reached::Reached;
 use super::recompute::recompute;
 use crate::fold::Bounds;
 use crate::limits::{CORRECTED_AT_ONCE, CORRECTION_WAIT_MAX};
@@ -10,7 +11,6 @@ use crate::{Error, telemetry};
 use event::clock::{Clock, Micros};
 use lake::location::Location;
 use lake::table::{Error as LakeError, Outcome, Table};
-use lake::tables::{EXPIRED, REWRITES, txn_names};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,9 +19,6 @@ use std::time::Duration;
 /// From the second revision on a window waits: so long after the second, twice as long after the third, and so on. Each
 /// revision holds all its groups, and a fleet that comes back from a tunnel brings late events for minutes.
 const WAIT: Duration = Duration::from_secs(10);
-
-/// A day, µs.
-const DAY_US: i64 = 86_400_000_000;
 
 /// Windows whose newest revision is looked for at once.
 const LOOKED_AT_ONCE: usize = 10 * CORRECTED_AT_ONCE;
@@ -125,29 +122,8 @@ impl Corrector {
             None => *held = Table::open(at).await?,
         }
         let Some(events) = held else { return Ok(None) };
-        let rewrites = events.txn(REWRITES).await?.unwrap_or(0);
-        let mut positions = Positions::new();
-        for partition in 0..self.log.writer().partitions() {
-            let names = txn_names(self.log.cluster(), self.log.topic(), partition);
-            let last = events.txn(&names.offset).await?.and_then(|last| u64::try_from(last).ok());
-            positions.insert(partition, last.map_or(0, |last| last + 1));
-        }
-        let ended_us = events.txn(EXPIRED).await?.map_or(i64::MIN, |days| days.saturating_mul(DAY_US));
-        Ok(Some(Reached { positions, rewrites, ended_us }))
-    }
-}
-
-/// What a snapshot of `events` holds.
-struct Reached {
-    positions: Positions,
-    rewrites: i64,
-    /// Windows that begin before this moment (µs) have lost rows to retention.
-    ended_us: i64,
-}
-
-impl Reached {
-    fn has(&self, mark: &Mark) -> bool {
-        covers(&self.positions, &mark.positions) && mark.awaits.is_none_or(|awaits| awaits <= self.rewrites)
+        let (cluster, topic) = (self.log.cluster(), self.log.topic());
+        Reached::of(events, cluster, topic, self.log.writer().partitions()).await.map(Some)
     }
 }
 
@@ -241,7 +217,7 @@ impl Corrected {
             return Ok((covered, false));
         }
         let starts: BTreeSet<i64> = newest.keys().copied().collect();
-        let Some(windows) = recompute(events, &self.plan, groups, &starts).await? else {
+        let Some(windows) = recompute(events, &self.plan, groups, &starts, None).await? else {
             self.at_once = (starts.len() / 2).max(1);
             return Ok((covered, true));
         };

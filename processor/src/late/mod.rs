@@ -14,8 +14,12 @@
 pub mod backfill;
 mod correction;
 mod marks;
+mod reached;
 mod recompute;
 pub mod rewritten;
 
 pub(crate) use correction::{Corrected, Corrector};
 pub(crate) use marks::{LateWindows, Mark, Marks, marks};
+pub(crate) use reached::Reached;
+pub(crate) use recompute::recompute;
+pub(crate) use rewritten::kept;

@@ -10,6 +10,7 @@ use crate::rollup::Definition;
 use crate::table::reached;
 use crate::{Error, Lake};
 use event::clock::Micros;
+use lake::location::Location;
 use lake::table::{Error as LakeError, Table};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -37,7 +38,7 @@ impl Rewritten {
     /// [`Error::TooManyLate`]: there is no room for all of them, and none is marked.
     pub async fn mark(&mut self, times_us: &[i64], awaits: i64, marked_at: Micros) -> Result<(), Error> {
         let mut new = Marks::new();
-        for (rollup, definition) in self.rollups().await? {
+        for (rollup, definition) in kept(&self.lake.rollups).await? {
             let Ok(windows) = definition.windows() else { continue };
             for time in times_us {
                 for back in 0..windows.of_event() {
@@ -108,21 +109,21 @@ impl Rewritten {
         }
         Ok(self.late.as_mut())
     }
+}
 
-    /// The rollups that somebody keeps.
-    async fn rollups(&self) -> Result<BTreeMap<String, Definition>, LakeError> {
-        let mut found = BTreeMap::new();
-        for rollup in self.lake.rollups.folders().await? {
-            let Some(table) = Table::open(&self.lake.rollups.join(&rollup)).await? else { continue };
-            let closed_to_us = reached(&rollup, &table).await?.map(|(watermark_us, _)| watermark_us);
-            if let Some(definition) = Definition::of_table(&rollup, &table) {
-                found.insert(rollup, (definition, closed_to_us));
-            }
+/// The rollups in this folder of tables that somebody keeps.
+pub(crate) async fn kept(rollups: &Location) -> Result<BTreeMap<String, Definition>, LakeError> {
+    let mut found = BTreeMap::new();
+    for rollup in rollups.folders().await? {
+        let Some(table) = Table::open(&rollups.join(&rollup)).await? else { continue };
+        let closed_to_us = reached(&rollup, &table).await?.map(|(watermark_us, _)| watermark_us);
+        if let Some(definition) = Definition::of_table(&rollup, &table) {
+            found.insert(rollup, (definition, closed_to_us));
         }
-        let newest_us = found.values().filter_map(|(_, closed_to_us)| *closed_to_us).max();
-        let oldest_us = newest_us.map_or(i64::MIN, |newest| newest.saturating_sub(KEPT_WITHIN.as_micros() as i64));
-        // One that has closed nothing yet is counting.
-        found.retain(|_, (_, closed_to_us)| closed_to_us.is_none_or(|closed_to_us| closed_to_us >= oldest_us));
-        Ok(found.into_iter().map(|(rollup, (definition, _))| (rollup, definition)).collect())
     }
+    let newest_us = found.values().filter_map(|(_, closed_to_us)| *closed_to_us).max();
+    let oldest_us = newest_us.map_or(i64::MIN, |newest| newest.saturating_sub(KEPT_WITHIN.as_micros() as i64));
+    // One that has closed nothing yet is counting.
+    found.retain(|_, (_, closed_to_us)| closed_to_us.is_none_or(|closed_to_us| closed_to_us >= oldest_us));
+    Ok(found.into_iter().map(|(rollup, (definition, _))| (rollup, definition)).collect())
 }

@@ -12,6 +12,7 @@ pub use check::Refused;
 pub use definition::Definition;
 pub use evaluate::Evaluated;
 pub use events::Events;
+pub(crate) use outputs::Exactness;
 pub use outputs::{Merge, state_of};
 pub use plan::Plan;
 pub(crate) use plan::{OWN_COLUMNS, is_text};

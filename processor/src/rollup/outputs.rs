@@ -32,6 +32,17 @@ pub enum Merge {
     Percentile(f64),
 }
 
+/// How near two computations of one column of the same events come.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Exactness {
+    /// It is a key.
+    Key,
+    /// Equal.
+    Equal,
+    /// Equal, floats up to what the order of additions changes.
+    Rounded,
+}
+
 /// One column of a rollup.
 #[derive(Debug, Clone)]
 pub(super) struct Output {
@@ -43,6 +54,15 @@ pub(super) struct Output {
 }
 
 impl Output {
+    pub(super) fn exactness(&self) -> Exactness {
+        match self.merge {
+            Some(Merge::Key) => Exactness::Key,
+            Some(Merge::Sum) | None => Exactness::Rounded,
+            // Sketches too: they depend on the values alone.
+            Some(_) => Exactness::Equal,
+        }
+    }
+
     /// The name of the column beside it with the mergeable state of its sketch, and which column of keys and aggregates
     /// that is of.
     fn state(&self) -> Option<(String, usize)> {

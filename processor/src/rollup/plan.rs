@@ -6,7 +6,7 @@
 //! Planned once, by DataFusion, over the canonical columns.
 use super::attempt::evaluate;
 use super::check::check;
-use super::outputs::{self, Merge, Output};
+use super::outputs::{self, Exactness, Merge, Output};
 use super::steps::{Steps, physical, rows_of};
 use super::{Definition, Evaluated, Events, Refused, events};
 use crate::functions;
@@ -178,8 +178,7 @@ impl Plan {
                 "leave out the HAVING, and filter when you read",
             ));
         }
-        if let Some(key) = (0..self.keys.len()).find(|key| self.outputs.iter().all(|output| output.place != Some(*key)))
-        {
+        if let Some(key) = self.missing_key() {
             return Err(Refused::new(
                 format!("it groups by {}, which is not among its columns", self.aggregated.field(key).name()),
                 "select every column that it groups by",
@@ -193,6 +192,21 @@ impl Plan {
             )),
         };
         self.outputs.iter().map(|output| Ok((output.name.as_str(), merge(output)?))).collect()
+    }
+
+    /// A key that is not among its columns.
+    fn missing_key(&self) -> Option<usize> {
+        (0..self.keys.len()).find(|key| self.outputs.iter().all(|output| output.place != Some(*key)))
+    }
+
+    /// Whether its rows can be told apart by their columns.
+    pub(crate) fn has_every_key(&self) -> bool {
+        self.missing_key().is_none()
+    }
+
+    /// By column, how near another computation of the same events comes.
+    pub(crate) fn exactness(&self) -> impl Iterator<Item = (&str, Exactness)> {
+        self.outputs.iter().map(|output| (output.name.as_str(), output.exactness()))
     }
 
     /// How DataFusion shows what is done, one step a line, the last one first.

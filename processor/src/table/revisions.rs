@@ -8,7 +8,7 @@ use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use event::clock::Micros;
 use futures::TryStreamExt;
-use lake::table::{Commit, Error, Outcome, Txn};
+use lake::table::{Commit, Error, Outcome, Table, Txn};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -36,15 +36,7 @@ impl RollupTable {
 
     /// The newest revisions of the windows that begin at `starts` (µs), in the snapshot.
     pub(crate) async fn latest(&self, starts: &BTreeSet<i64>) -> Result<BTreeMap<i64, Latest>, Error> {
-        let mut latest = BTreeMap::<i64, Latest>::new();
-        for file in self.table.files_within(START, &at(starts)).await? {
-            let columns = [START, "revision", "closed_at", "positions"];
-            let mut batches = self.table.read_file(&file.path, Some(&columns)).await?;
-            while let Some(batch) = batches.try_next().await? {
-                take(&batch, starts, &mut latest).ok_or_else(|| of_another_shape(&self.name, &file.path))?;
-            }
-        }
-        Ok(latest)
+        latest(&self.table, &self.name, starts).await
     }
 
     /// Commits windows computed again of everything below `positions`, each as the revision after its newest one;
@@ -103,12 +95,25 @@ impl RollupTable {
     }
 }
 
+/// The newest revisions of the windows that begin at `starts` (µs), in the snapshot of a rollup's table.
+pub(crate) async fn latest(table: &Table, name: &str, starts: &BTreeSet<i64>) -> Result<BTreeMap<i64, Latest>, Error> {
+    let mut latest = BTreeMap::<i64, Latest>::new();
+    for file in table.files_within(START, &at(starts)).await? {
+        let columns = [START, "revision", "closed_at", "positions"];
+        let mut batches = table.read_file(&file.path, Some(&columns)).await?;
+        while let Some(batch) = batches.try_next().await? {
+            take(&batch, starts, &mut latest).ok_or_else(|| of_another_shape(name, &file.path))?;
+        }
+    }
+    Ok(latest)
+}
+
 /// These moments, as ranges.
-fn at(starts: &BTreeSet<i64>) -> Vec<Range<i64>> {
+pub(crate) fn at(starts: &BTreeSet<i64>) -> Vec<Range<i64>> {
     starts.iter().map(|start| *start..start + 1).collect()
 }
 
-fn of_another_shape(table: &str, path: &str) -> Error {
+pub(crate) fn of_another_shape(table: &str, path: &str) -> Error {
     Error::Broken { table: table.to_owned(), reason: format!("{path} holds rows of another shape") }
 }
 

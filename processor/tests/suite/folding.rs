@@ -37,7 +37,7 @@ async fn fold_of(sql: &str, slide_s: u64, bounds: Bounds) -> (Arc<Plan>, Fold) {
 }
 
 /// Events of the minutes before the start, in no order.
-fn events(seed: u64, count: usize, minutes: i64) -> Vec<Value> {
+pub fn events(seed: u64, count: usize, minutes: i64) -> Vec<Value> {
     let mut random = StdRng::seed_from_u64(seed);
     let pick = |random: &mut StdRng, of: &[&str]| of[random.random_range(0..of.len())].to_owned();
     let types = ["heartbeat", "heartbeat", "play", "error", "rebuffer_start", "rebuffer_end", "ad_start", "ad_end"];

@@ -1,4 +1,5 @@
 //! What comes after its window was closed: marked, then corrected from the table of events.
+use crate::audit::audited;
 use crate::harness::{Harness, NOON, SECOND, TOPIC, eventually, rollup};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
@@ -202,6 +203,9 @@ pub async fn check(harness: &Harness, written: &Written, seed: u64) -> bool {
         }
         counts
     };
+    for (name, of) in audited(harness).await {
+        assert_eq!(of.different, BTreeMap::new(), "seed {seed}: the audit of {name} calls right windows wrong");
+    }
     let revisions = revisions(harness, "devices").await;
     for ((start, number), revision) in &revisions {
         let wanted = count(*start, &|partition| revision.positions.get(&partition).copied().unwrap_or(0));
@@ -244,6 +248,12 @@ pub async fn ends_right(harness: &Harness, mut written: Written, seed: u64) {
         now += 30;
         harness.at(now);
         harness.marks().await == 0
+    })
+    .await;
+    eventually("the audit compares all windows", async || {
+        let of = &audited(harness).await["devices"];
+        assert_eq!(of.different, BTreeMap::new(), "seed {seed}");
+        of.not_compared.is_none() && of.waiting == 0 && of.windows > 10
     })
     .await;
 }

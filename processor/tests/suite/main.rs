@@ -1,5 +1,6 @@
 //! Rollups against the same SQL in one batch, and what is refused.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
+mod audit;
 mod backfill;
 mod closing;
 mod definitions;

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Takes an event out of `events`, as a compaction does that found it to be a copy.
-async fn remove(harness: &Harness, id: u128) {
+pub async fn remove(harness: &Harness, id: u128) {
     let mut table = Table::open(&harness.lake().events).await.unwrap().unwrap();
     let mut commit = Commit { data_change: true, removes: table.files().await.unwrap(), ..Commit::default() };
     for file in commit.removes.clone() {
@@ -31,7 +31,7 @@ async fn remove(harness: &Harness, id: u128) {
 }
 
 /// Events 1 and 2 are in the first window, which is closed and in the lake; 3 has opened the next.
-async fn two_are_counted(harness: &Harness) {
+pub async fn two_are_counted(harness: &Harness) {
     harness.at(11);
     harness.produce(0, &[event(1, 1, "tv"), event(2, 2, "tv"), event(3, 11, "tv")]).await;
     becomes(harness, "devices", &BTreeMap::from([(0, groups(&[("tv", 2)]))])).await;

@@ -1,0 +1,148 @@
+//! How the rows that a table holds of a window differ from those that its SQL gives. Pure.
+//!
+//! All must be equal, but for what adds floats: that is equal up to rounding.
+use crate::fold::{OTHER, WindowRows};
+use crate::rollup::{Exactness, Plan};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int64Type};
+use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow_cast::cast;
+use arrow_cast::display::array_value_to_string;
+use arrow_ord::cmp::distinct;
+use arrow_row::{RowConverter, SortField};
+use arrow_schema::{ArrowError, DataType};
+use arrow_select::take::take;
+use std::collections::HashMap;
+
+/// What was found of a window.
+pub(super) struct Found {
+    /// Groups were put together: only sums were compared.
+    pub(super) sums_only: bool,
+    /// In words; `None`: there is none.
+    pub(super) difference: Option<String>,
+}
+
+/// One column, as the SQL gives it and as the table holds it.
+struct Pair<'a> {
+    name: &'a str,
+    exactness: Exactness,
+    wanted: ArrayRef,
+    held: ArrayRef,
+}
+
+/// Compares one window; `held`: the columns that the SQL makes, in their order.
+pub(super) fn compare(plan: &Plan, wanted: &WindowRows, held: Option<&RecordBatch>) -> Result<Found, ArrowError> {
+    let found = |difference| Ok(Found { sums_only: false, difference });
+    let rows = wanted.rows.num_rows();
+    let Some(held) = held else {
+        return found((rows > 0).then(|| format!("no row, and events gives {rows} of {} events", wanted.events)));
+    };
+    let mut pairs = Vec::new();
+    for (at, (name, exactness)) in plan.exactness().enumerate() {
+        let (wanted, held) = (wanted.rows.column(at), held.column(at).clone());
+        pairs.push(Pair { name, exactness, wanted: cast(wanted, held.data_type())?, held });
+    }
+    let (keys, values): (Vec<Pair>, Vec<Pair>) = pairs.into_iter().partition(|pair| pair.exactness == Exactness::Key);
+    let sums_only = !plan.has_every_key() || keys.iter().any(|key| has_other(&key.wanted) || has_other(&key.held));
+    if sums_only {
+        return Ok(Found { sums_only, difference: values.iter().find_map(sums) });
+    }
+    let mut places = Vec::with_capacity(rows);
+    let held_at = by_key(&keys, held.num_rows())?;
+    let wanted_keys = convert(&keys, |key| &key.wanted)?;
+    let of_row = |row: usize| wanted_keys.as_ref().map_or(Vec::new(), |keys| keys.row(row).as_ref().to_vec());
+    for row in 0..rows {
+        let place = held_at.get(&of_row(row));
+        if place.is_none() {
+            return found(Some(format!("no row of {}, and events gives one", group(&keys, |key| &key.wanted, row))));
+        }
+        places.extend(place.map(|place| (row as u32, *place)));
+    }
+    if held.num_rows() != rows {
+        return found(Some(format!("{} rows, and events gives {rows}", held.num_rows())));
+    }
+    let (at_wanted, at_held): (Vec<u32>, Vec<u32>) = places.into_iter().unzip();
+    let (at_wanted, at_held) = (UInt32Array::from(at_wanted), UInt32Array::from(at_held));
+    for pair in values {
+        let (wanted, held) = (take(&pair.wanted, &at_wanted, None)?, take(&pair.held, &at_held, None)?);
+        if let Some(row) = first_difference(pair.exactness, &wanted, &held)? {
+            let told = |array: &ArrayRef| array_value_to_string(array, row).unwrap_or_default();
+            let group = group(&keys, |key| &key.wanted, at_wanted.value(row) as usize);
+            let (name, held, wanted) = (pair.name, told(&held), told(&wanted));
+            return found(Some(format!("{name} of {group} is {held}, and events gives {wanted}")));
+        }
+    }
+    found(None)
+}
+
+/// Where each group of the table stands.
+fn by_key(keys: &[Pair], rows: usize) -> Result<HashMap<Vec<u8>, u32>, ArrowError> {
+    let held = convert(keys, |key| &key.held)?;
+    let key = |row: usize| held.as_ref().map_or(Vec::new(), |keys| keys.row(row).as_ref().to_vec());
+    Ok((0..rows).map(|row| (key(row), row as u32)).collect())
+}
+
+/// Keys as bytes; `None`: the SQL groups by nothing.
+fn convert<'a>(
+    keys: &'a [Pair],
+    side: impl Fn(&'a Pair<'a>) -> &'a ArrayRef,
+) -> Result<Option<arrow_row::Rows>, ArrowError> {
+    if keys.is_empty() {
+        return Ok(None);
+    }
+    let columns: Vec<ArrayRef> = keys.iter().map(|key| side(key).clone()).collect();
+    let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
+    RowConverter::new(fields)?.convert_columns(&columns).map(Some)
+}
+
+fn group<'a>(keys: &'a [Pair], side: impl Fn(&'a Pair<'a>) -> &'a ArrayRef, row: usize) -> String {
+    let told = |key: &'a Pair| {
+        let array = side(key);
+        let value =
+            if array.is_null(row) { "null".into() } else { array_value_to_string(array, row).unwrap_or_default() };
+        format!("{}={value}", key.name)
+    };
+    match keys {
+        [] => "all".to_owned(),
+        keys => keys.iter().map(told).collect::<Vec<_>>().join(" "),
+    }
+}
+
+fn has_other(keys: &ArrayRef) -> bool {
+    keys.as_string_opt::<i32>().is_some_and(|keys| keys.iter().any(|key| key == Some(OTHER)))
+}
+
+/// The first row in which two columns differ.
+fn first_difference(exactness: Exactness, wanted: &ArrayRef, held: &ArrayRef) -> Result<Option<usize>, ArrowError> {
+    let is_float = matches!(wanted.data_type(), DataType::Float32 | DataType::Float64);
+    if exactness != Exactness::Rounded || !is_float {
+        let differs = distinct(wanted, held)?;
+        return Ok((0..differs.len()).find(|row| differs.value(*row)));
+    }
+    let (wanted, held) = (cast(wanted, &DataType::Float64)?, cast(held, &DataType::Float64)?);
+    let (wanted, held) = (wanted.as_primitive::<Float64Type>(), held.as_primitive::<Float64Type>());
+    let is_near = |(wanted, held): (Option<f64>, Option<f64>)| match (wanted, held) {
+        (Some(wanted), Some(held)) => {
+            let near = ROUNDING * wanted.abs().max(held.abs()).max(1.0);
+            wanted.to_bits() == held.to_bits() || (wanted - held).abs() <= near
+        }
+        (wanted, held) => wanted == held,
+    };
+    Ok(wanted.iter().zip(held).position(|pair| !is_near(pair)))
+}
+
+/// What the order of additions may change, as a share of the value; of small ones, so much: terms may cancel out.
+const ROUNDING: f64 = 1e-6;
+
+/// Sums of whole numbers over all groups: the same, however groups were put together.
+fn sums(pair: &Pair) -> Option<String> {
+    if pair.exactness != Exactness::Rounded {
+        return None;
+    }
+    let sum = |array: &ArrayRef| {
+        let numbers = array.as_primitive_opt::<Int64Type>()?;
+        Some(numbers.iter().flatten().map(i128::from).sum::<i128>())
+    };
+    let (held, wanted) = (sum(&pair.held)?, sum(&pair.wanted)?);
+    (held != wanted).then(|| format!("{} of all groups together is {held}, and events gives {wanted}", pair.name))
+}
