@@ -14,7 +14,8 @@ use futures::TryStreamExt as _;
 use lake::table::{ActiveFile, Error, Table};
 use parquet::bloom_filter::Sbbf;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 const COLUMNS: [&str; 6] = ["tenant_id", "event_id", "event_time", "_partition", "_offset", "_row"];
 
@@ -95,31 +96,45 @@ impl Kept {
     }
 }
 
+/// What the new rows come instead of.
+#[derive(Debug, Default)]
+pub(crate) struct Replaced<'a> {
+    /// Rows of these records go.
+    pub(crate) records: Ranges,
+    /// Files that they may lie in.
+    pub(crate) files: &'a [ActiveFile],
+}
+
 /// The copies among `new` rows, and between them and those `beside`. Those beside are read once: of them only rows whose key
-/// may be among the new ones, by a filter over all of these, are kept and compared. Rows of records that are `gone` count for
-/// nothing.
+/// may be among the new ones, by a filter over all of these, are kept and compared. Rows that are replaced count for nothing; a
+/// row that comes instead of itself brings no copy, so nothing beside is read where all do.
 pub(crate) async fn find(
     table: &Table,
     new: &[ActiveFile],
     beside: &[ActiveFile],
-    gone: &Ranges,
+    replaced: &Replaced<'_>,
     bounds: &Bounds,
 ) -> Result<Copies, Error> {
     let files: Vec<&ActiveFile> = new.iter().chain(beside).collect();
     let mut copies = Copies { most: bounds.copies_max, ..Copies::default() };
     let mut filter = filter_of(table, new)?;
+    let (held, mut unknown) = (held(table, replaced, bounds).await?, false);
     for (at, file) in new.iter().enumerate() {
-        each_row(table, file, at, |key, _| {
+        each_row(table, file, at, |key, row| {
             copies.rows_read += 1;
-            filter.insert(&bytes_of(key)[..]);
+            if !held.contains(&mark(key, row.place)) {
+                unknown = true;
+                filter.insert(&bytes_of(key)[..]);
+            }
         })
         .await?;
     }
+    drop(held);
     let mut candidates: Vec<(Key, Row)> = Vec::new();
-    for (at, file) in beside.iter().enumerate() {
+    for (at, file) in beside.iter().enumerate().filter(|_| unknown) {
         each_row(table, file, new.len() + at, |key, row| {
             let (partition, offset, _) = row.place;
-            if filter.check(&bytes_of(key)[..]) && !gone.contains_record((partition, offset)) {
+            if filter.check(&bytes_of(key)[..]) && !replaced.records.contains_record((partition, offset)) {
                 match candidates.len() < bounds.candidates_max {
                     true => candidates.push((key, row)),
                     false => copies.is_cut = true,
@@ -158,6 +173,30 @@ pub(crate) async fn find(
         return Err(Error::Broken { table: table.name().to_owned(), reason });
     }
     Ok(copies)
+}
+
+/// Keys and places of the rows that are replaced, as hashes; none where they are too many. Of five million rows two hash alike
+/// once in a million times: then a copy of one of them stays until its date is compacted.
+async fn held(table: &Table, replaced: &Replaced<'_>, bounds: &Bounds) -> Result<HashSet<u64>, Error> {
+    let mut held = HashSet::new();
+    for file in replaced.files {
+        each_row(table, file, 0, |key, row| {
+            let (partition, offset, _) = row.place;
+            if held.len() <= bounds.held_max && replaced.records.contains_record((partition, offset)) {
+                held.insert(mark(key, row.place));
+            }
+        })
+        .await?;
+        if held.len() > bounds.held_max {
+            return Ok(HashSet::new());
+        }
+    }
+    Ok(held)
+}
+
+fn mark(key: Key, (partition, offset, row): Place) -> u64 {
+    let place = (offset.cast_unsigned() << 16) ^ (u64::from(partition.cast_unsigned()) << 48) ^ row.cast_unsigned();
+    xxh3_64_with_seed(&bytes_of(key), place)
 }
 
 /// Room for the keys of these files.

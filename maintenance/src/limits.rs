@@ -9,13 +9,16 @@ pub struct Bounds {
     /// Rows of other files whose keys may be among those: 80 bytes each. Of rows that are no copies one in ten thousand, so that
     /// three dates of three billion events each are compared.
     pub candidates_max: usize,
+    /// Rows that are replaced whose hashes are held, 18 bytes each at most: 150 MB, and a chunk of a replay is smaller. Of more none
+    /// are, and all that lies beside is read.
+    pub held_max: usize,
     /// Copies that one compaction removes: some 60 bytes each. More go with the next one.
     pub copies_max: usize,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Bounds { keys_at_once: 1_800_000, candidates_max: 1_000_000, copies_max: 1_000_000 }
+        Bounds { keys_at_once: 1_800_000, candidates_max: 1_000_000, held_max: 8_000_000, copies_max: 1_000_000 }
     }
 }
 

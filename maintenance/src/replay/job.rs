@@ -141,6 +141,8 @@ impl Jobs {
         }
         job.id = others.last().map_or(0, |last| last.id).max(last) + 1;
         match self.put(&job, PutMode::Create).await {
+            // The store's client tries again when an answer is lost: then it may be this one's own.
+            Err(object_store::Error::AlreadyExists { .. }) if self.all().await?.contains(&job) => Ok(job),
             Err(object_store::Error::AlreadyExists { .. }) => {
                 Err(Error::Refused("another replay begins right now; `playhead jobs` shows it".to_owned()))
             }

@@ -5,7 +5,7 @@ use super::stage::{Chunk, first_kept};
 use super::{Error, Replay};
 use crate::compaction::removed_totals;
 use crate::content::{Content, each_record};
-use crate::copies::{self, Copies};
+use crate::copies::{self, Copies, Replaced};
 use crate::limits::MARKS_WAIT_MS;
 use crate::ranges::Ranges;
 use crate::rewrite::{Gone, less};
@@ -83,7 +83,9 @@ impl Replay<'_> {
         let new: Vec<ActiveFile> = staged.iter().map(|file| file.as_active(at_ms)).collect();
         let near = touched(&self.events, &records.widened(self.dedup_rows()?)).await?;
         let beside = beside(&self.events.files().await?, &new, &near);
-        let copies = copies::find(&self.events, &new, &beside, records, &self.copies).await?;
+        let replaced = touched(&self.events, records).await?;
+        let replaced = Replaced { records: records.clone(), files: &replaced };
+        let copies = copies::find(&self.events, &new, &beside, &replaced, &self.copies).await?;
         if copies.is_cut {
             return Err(Error::Refused(format!(
                 "a chunk of {} rows has more than {} copies elsewhere: nothing of it was changed. Cancel the job (`playhead jobs \
