@@ -13,6 +13,7 @@ mod faults_store;
 mod interop;
 mod kills;
 mod live;
+mod maintenance_store;
 mod node;
 mod process;
 mod processors;
