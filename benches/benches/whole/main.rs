@@ -19,6 +19,7 @@ mod child;
 mod compare;
 mod edge;
 mod growth;
+mod layout;
 mod limits;
 mod load;
 mod maintenance;
@@ -36,7 +37,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 type Step = fn(u32, &mut Table);
 
-const STEPS: [(&str, Step); 16] = [
+const STEPS: [(&str, Step); 18] = [
     ("steps", steps::read),
     ("edge-kafka", edge::kafka),
     ("edge-embedded", edge::embedded),
@@ -48,7 +49,9 @@ const STEPS: [(&str, Step); 16] = [
     ("growth-connections", growth::connections),
     ("growth-files", growth::files),
     ("replay", maintenance::replay_and_compaction),
+    ("live-replay", maintenance::live_beside_replay),
     ("commits", maintenance::commits),
+    ("layout", layout::one_title_one_day),
     ("fresh", rollups::fresh),
     ("restart", rollups::restart),
     ("slope", up::slope),

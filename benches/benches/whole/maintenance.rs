@@ -1,6 +1,6 @@
 //! What keeps the tables: replay, compaction, and commits of a table that was committed to ten thousand times.
 use super::limits::thread_cpu_s;
-use super::load::Load;
+use super::load::{Load, SATURATION};
 use super::roles::{Process, binary};
 use super::table::{Fact, Row, Table};
 use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, new_null_array};
@@ -17,7 +17,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 const WITHOUT_ROLLUPS: [(&str, &str); 1] = [("PLAYHEAD_ROLLUP_DEFAULTS", "false")];
 const UNIT: &str = "CPU-s a million events";
@@ -65,8 +66,63 @@ fn command(dir: &Path, arguments: &[&str]) -> f64 {
     children_cpu_s() - before
 }
 
+/// What a saturated node takes by itself, and while the same two million events are replayed again and again.
+pub fn live_beside_replay(runs: u32, table: &mut Table) {
+    let mut pairs = Vec::new();
+    for _ in 0..runs {
+        let dir = tempfile::tempdir().expect("a folder");
+        let up = Process::role("up", dir.path(), &WITHOUT_ROLLUPS);
+        let held = Load { events_per_s: 100_000, batch: 100, connections: 8, seconds: 20 }.on(&up).acknowledged;
+        up.wait_metric("playhead_sink_rows_total", held);
+        let load = Load { events_per_s: SATURATION, batch: 100, connections: 8, seconds: 15 };
+        let alone = load.on(&up).events_per_s;
+        let is_over = AtomicBool::new(false);
+        let beside = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    command(dir.path(), &["replay", "--all"]);
+                }
+            });
+            // It has begun.
+            std::thread::park_timeout(Duration::from_secs(2));
+            let beside = load.on(&up).events_per_s;
+            is_over.store(true, Ordering::Relaxed);
+            beside
+        });
+        up.stop();
+        pairs.push((1e6 / alone, 1e6 / beside));
+    }
+    table.row(Row {
+        step: "events taken at saturation beside a replay".into(),
+        limit: "without one".into(),
+        unit: "s a million events",
+        pairs,
+        goal: Some(0.7),
+    });
+}
+
+/// Runs a command to its end; its memory at most, MB.
+pub fn peak_of(dir: &Path, arguments: &[&str]) -> f64 {
+    let mut command = Command::new(binary());
+    command.arg("--data").arg(dir.join("data")).args(arguments).envs(WITHOUT_ROLLUPS).stdout(Stdio::null());
+    let mut child = command.current_dir(dir).spawn().expect("it runs");
+    let mut peak_kb = 0.0_f64;
+    loop {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+        peak_kb = peak_kb.max(peak.unwrap_or(0.0));
+        if let Some(status) = child.try_wait().expect("it ends") {
+            assert!(status.success(), "{arguments:?}: {status}");
+            return peak_kb * 1024.0 / 1e6;
+        }
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
 /// User and system time of children that have ended: fields 16 and 17 of proc(5).
-fn children_cpu_s() -> f64 {
+pub fn children_cpu_s() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("this process");
     let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
     let ticks = fields.split_whitespace().skip(13).take(2).map(|ticks| ticks.parse::<f64>().expect("a number"));

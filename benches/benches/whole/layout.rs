@@ -1,0 +1,190 @@
+//! A hundred million events, as a sink leaves them and compacted: what "one title, one day" reads, and what a compaction takes.
+//!
+//! A few million events of the audience come through `up`; the rest are these again, written straight into the table: other
+//! ids, sessions, viewers, offsets and days, the same titles, devices and figures.
+use super::maintenance::{children_cpu_s, peak_of};
+use super::roles::{Process, binary};
+use super::setting;
+use super::table::{Fact, Table};
+use arrow_array::builder::BinaryBuilder;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use futures::TryStreamExt;
+use lake::location::Location;
+use lake::table::{Commit, Outcome, Table as DeltaTable};
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Instant;
+
+const DAY_US: i64 = 86_400_000_000;
+/// The events lie on so many days.
+const DAYS: i64 = 4;
+const WITHOUT_ROLLUPS: [(&str, &str); 1] = [("PLAYHEAD_ROLLUP_DEFAULTS", "false")];
+
+/// `BENCH_EVENTS` (default 100 million) events.
+pub fn one_title_one_day(_runs: u32, table: &mut Table) {
+    let wanted: u64 = setting("BENCH_EVENTS").unwrap_or(100_000_000);
+    let dir = tempfile::tempdir().expect("a folder");
+    audience(dir.path());
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let lake = dir.path().join("data/lake/events");
+    let url = format!("file://{}", lake.display());
+    let location = Location::parse(&url, &BTreeMap::default()).expect("a location");
+    let (rows, day) = runtime.block_on(multiplied(&location, wanted));
+    let fact = |what: String, unit, value, at_most| Fact { what, unit, values: vec![value], at_most };
+    let bytes_an_event = || runtime.block_on(bytes(&location)) as f64 / rows as f64;
+    table.fact(fact(format!("{rows} events as flushed"), "bytes an event", bytes_an_event(), None));
+    let titles = titles(dir.path(), &day);
+    let before: Vec<Read> = titles.iter().map(|title| read(dir.path(), &day, title)).collect();
+    let (since, cpu_s) = (Instant::now(), children_cpu_s());
+    let peak_mb = peak_of(dir.path(), &["compact"]);
+    table.fact(fact("their compaction".into(), "events/s", rows as f64 / since.elapsed().as_secs_f64(), None));
+    let cpu_s = (children_cpu_s() - cpu_s) * 1e6 / rows as f64;
+    table.fact(fact("its CPU".into(), "s a million events", cpu_s, None));
+    table.fact(fact("its memory at most".into(), "MB", peak_mb, Some(800.0)));
+    table.fact(fact("compacted".into(), "bytes an event", bytes_an_event(), Some(36.0)));
+    for (title, before) in titles.iter().zip(before) {
+        let after = read(dir.path(), &day, title);
+        assert_eq!(after.rows, before.rows, "{title}");
+        let what = format!("bytes read for a title of {} events on one day, of those unsorted", after.rows);
+        table.fact(fact(what, "%", 100.0 * after.bytes / before.bytes, Some(5.0)));
+        table.fact(fact("the time of that, before".into(), "ms", before.ms, None));
+        table.fact(fact("after".into(), "ms", after.ms, None));
+    }
+}
+
+/// Some two million events.
+fn audience(dir: &Path) {
+    let up = Process::role("up", dir, &WITHOUT_ROLLUPS);
+    let mut load = Command::new(binary());
+    load.args([
+        "load",
+        "--url",
+        &format!("http://{}", up.listen),
+        "--viewers",
+        "20000",
+        "--speed",
+        "30",
+        "--seconds",
+        "60",
+    ]);
+    assert!(load.status().expect("a load").success());
+    up.stop();
+}
+
+/// Adds the table's rows again and again, each time as others, until there are so many; how many there are, and a day of them.
+async fn multiplied(location: &Location, wanted: u64) -> (u64, String) {
+    let mut table = DeltaTable::open(location).await.expect("a table").expect("a table");
+    let base = table.files().await.expect("files");
+    let mut rows: u64 = base.iter().filter_map(|file| file.rows).sum();
+    let mut random = StdRng::seed_from_u64(7);
+    let day = base.iter().filter_map(|file| file.partition_values.get("event_date")?.clone()).max().expect("a date");
+    for copy in 1_i64.. {
+        if rows >= wanted {
+            break;
+        }
+        let mut commit = Commit { data_change: true, ..Commit::default() };
+        for file in &base {
+            let batches = table.read_file(&file.path, None).await.expect("a file");
+            let batches: Vec<RecordBatch> = batches.try_collect().await.expect("rows");
+            let other = batches.iter().map(|batch| others(batch, copy, &mut random)).collect();
+            let mut values = file.partition_values.clone();
+            let date = values.get_mut("event_date").and_then(Option::as_mut).expect("a date");
+            let parsed: chrono::NaiveDate = date.parse().expect("a date");
+            *date = (parsed - chrono::Days::new((copy % DAYS).unsigned_abs())).to_string();
+            commit.adds.push(table.write_file(values, vec![other]).await.expect("a file"));
+            rows += file.rows.unwrap_or(0);
+        }
+        assert!(matches!(table.commit(&commit).await.expect("a commit"), Outcome::Committed { .. }));
+    }
+    (rows, day)
+}
+
+/// The rows as those of other sessions.
+fn others(rows: &RecordBatch, copy: i64, random: &mut StdRng) -> RecordBatch {
+    let back_us = (copy % DAYS) * DAY_US;
+    let column = |(field, column): (&arrow_schema::FieldRef, &ArrayRef)| -> ArrayRef {
+        match field.name().as_str() {
+            "event_id" => {
+                let mut ids = BinaryBuilder::with_capacity(column.len(), 16 * column.len());
+                let mut id = [0; 16];
+                for _ in 0..column.len() {
+                    random.fill_bytes(&mut id);
+                    ids.append_value(id);
+                }
+                Arc::new(ids.finish())
+            }
+            "session_id" | "viewer_id" => {
+                let of =
+                    |text: Option<&str>| text.map(|text| format!("{copy:02x}{}", text.get(2..).unwrap_or_default()));
+                Arc::new(column.as_string::<i32>().iter().map(of).collect::<StringArray>())
+            }
+            "event_time" | "sent_at" | "received_at" => {
+                let times = column.as_primitive::<TimestampMicrosecondType>();
+                let times: TimestampMicrosecondArray =
+                    times.iter().map(|time| time.map(|time| time - back_us)).collect();
+                Arc::new(times.with_timezone("UTC"))
+            }
+            "_offset" => {
+                let offsets = column.as_primitive::<Int64Type>();
+                Arc::new(offsets.iter().map(|offset| offset.map(|at| at + copy * 1_000_000)).collect::<Int64Array>())
+            }
+            _ => column.clone(),
+        }
+    };
+    let columns = rows.schema().fields().iter().zip(rows.columns()).map(column).collect();
+    RecordBatch::try_new(rows.schema(), columns).expect("rows of the same shape")
+}
+
+async fn bytes(location: &Location) -> u64 {
+    let table = DeltaTable::open(location).await.expect("a table").expect("a table");
+    table.files().await.expect("files").iter().map(|file| file.bytes).sum()
+}
+
+fn sql(dir: &Path, statement: &str) -> String {
+    let mut command = Command::new(binary());
+    command.arg("--data").arg(dir.join("data")).args(["sql", "--format", "csv", statement]).current_dir(dir);
+    let output = command.output().expect("an answer");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Titles with few, with many and with most events.
+fn titles(dir: &Path, day: &str) -> Vec<String> {
+    let statement = format!(
+        "select content_id from events where event_date = '{day}' and content_id is not null group by content_id \
+         order by count(*) desc, content_id"
+    );
+    let all: Vec<String> = sql(dir, &statement).lines().skip(1).map(str::to_owned).collect();
+    [1, 100, all.len() / 2].map(|at| all[at].clone()).to_vec()
+}
+
+struct Read {
+    rows: u64,
+    bytes: f64,
+    ms: f64,
+}
+
+/// What a dashboard of one title asks for.
+fn read(dir: &Path, day: &str, title: &str) -> Read {
+    let (before, since) = (read_chars(), Instant::now());
+    let statement = format!(
+        "select count(*), count(distinct session_id), avg(bitrate_kbps) from events where event_date = '{day}' and content_id = '{title}'"
+    );
+    let answer = sql(dir, &statement);
+    let ms = since.elapsed().as_secs_f64() * 1e3;
+    let rows = answer.lines().nth(1).and_then(|line| line.split(',').next()?.parse().ok());
+    Read { rows: rows.expect("a count"), bytes: read_chars() - before, ms }
+}
+
+/// Bytes that children which have ended had read, from whatever cache: `rchar` of proc(5) holds them too.
+fn read_chars() -> f64 {
+    let io = std::fs::read_to_string("/proc/self/io").expect("this process");
+    let chars = io.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse::<f64>().ok());
+    chars.expect("rchar")
+}
