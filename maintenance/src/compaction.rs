@@ -5,7 +5,7 @@
 //! ```
 //! Marks come last before the commit: what fails before them has marked nothing. A kill between any two steps leaves files that no commit names, and perhaps marks that await a value that `events` does not
 //! reach: whoever has the lease moves `events` there before its next step (`settle`), and those windows are computed again, to the same figures.
-use crate::copies::{self, Copies, Replaced};
+use crate::copies::{self, Copies, Search};
 use crate::limits::{Bounds, PUT_OFF_MS};
 use crate::rewrite::{Gone, less, sorted_anew};
 use crate::telemetry;
@@ -141,7 +141,7 @@ impl Compaction {
         telemetry::unsorted(planned.unsorted_bytes);
         let is_wanted = self.config.enabled || self.scope != Scope::Due;
         let Some(task) = planned.task.filter(|_| is_wanted) else { return Ok(Step::Nothing) };
-        let copies = copies::find(table, &task.sorted_anew, &task.beside, &Replaced::default(), &self.bounds).await?;
+        let copies = copies::find(table, &task.sorted_anew, &task.beside, &Search::default(), &self.bounds).await?;
         let written = self.written(table, &task, &copies).await;
         // Whatever was spilled is gone by now; what isn't ours stays.
         let _ = std::fs::remove_dir(&self.spill_dir);

@@ -9,10 +9,34 @@ use arrow_schema::{ArrowError, DataType, TimeUnit};
 use event::schema::Column;
 use futures::TryStreamExt as _;
 use lake::table::{Error, Table};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
 const SECOND_US: i64 = 1_000_000;
+
+/// Sums of hashes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Sums {
+    /// Of whole rows.
+    rows: u128,
+    /// Of what tells rows apart, and where in the log they stand ([`IDENTITY`]).
+    identities: u128,
+}
+
+impl Sums {
+    fn add(&mut self, other: Sums) {
+        self.rows = self.rows.wrapping_add(other.rows);
+        self.identities = self.identities.wrapping_add(other.identities);
+    }
+
+    fn subtract(&mut self, other: Sums) {
+        self.rows = self.rows.wrapping_sub(other.rows);
+        self.identities = self.identities.wrapping_sub(other.identities);
+    }
+}
+
+/// Columns of a row's identity.
+const IDENTITY: [&str; 5] = ["tenant_id", "event_id", "_partition", "_offset", "_row"];
 
 /// Rows, without their order: how many of each partition, and for each second of event time the sum of their hashes. Every
 /// column counts, the place in the log too.
@@ -21,7 +45,7 @@ pub struct Content {
     /// Rows of each partition of the log.
     pub partitions: BTreeMap<i32, i64>,
     /// By the second of `event_time`; rows of a table that has none are in second 0.
-    seconds: HashMap<i64, u128>,
+    seconds: HashMap<i64, Sums>,
     /// How many of each record `(_partition, _offset)`; `None`: they are of too many records to be counted so.
     records: Option<HashMap<(i32, i64), i64>>,
 }
@@ -81,9 +105,8 @@ impl Content {
         let times = rows.column_by_name(Column::EVENT_TIME.name()).map(times).transpose()?;
         let mut run = 0;
         for (row, hash) in hashes.into_iter().enumerate() {
-            let second = times.as_ref().map_or(0, |times| times[row].div_euclid(SECOND_US));
-            let sum = self.seconds.entry(second).or_default();
-            *sum = sum.wrapping_add(hash);
+            let second = times.as_ref().map_or(0, |times| second_of(times[row]));
+            self.seconds.entry(second).or_default().add(hash);
             // Rows of one record lie together nearly always.
             let record = (partitions[row], offsets[row]);
             run += 1;
@@ -103,9 +126,8 @@ impl Content {
 
     /// Takes up other rows.
     pub fn join(&mut self, other: &Content) {
-        for (second, hash) in &other.seconds {
-            let sum = self.seconds.entry(*second).or_default();
-            *sum = sum.wrapping_add(*hash);
+        for (second, sums) in &other.seconds {
+            self.seconds.entry(*second).or_default().add(*sums);
         }
         for (partition, rows) in &other.partitions {
             *self.partitions.entry(*partition).or_default() += rows;
@@ -115,9 +137,8 @@ impl Content {
 
     /// Takes rows away that were taken up before.
     pub fn leave(&mut self, other: &Content) {
-        for (second, hash) in &other.seconds {
-            let sum = self.seconds.entry(*second).or_default();
-            *sum = sum.wrapping_sub(*hash);
+        for (second, sums) in &other.seconds {
+            self.seconds.entry(*second).or_default().subtract(*sums);
         }
         for (partition, rows) in &other.partitions {
             *self.partitions.entry(*partition).or_default() -= rows;
@@ -127,16 +148,29 @@ impl Content {
 
     /// Seconds whose rows are not the same in both, by their first moment, µs.
     pub fn differing(&self, other: &Content) -> Vec<i64> {
-        let sum = |of: &Content, second| of.seconds.get(second).copied().unwrap_or(0);
-        let seconds: BTreeSet<&i64> = self.seconds.keys().chain(other.seconds.keys()).collect();
-        let differ = seconds.into_iter().filter(|second| sum(self, second) != sum(other, second));
-        differ.map(|second| second * SECOND_US).collect()
+        self.differing_in(other, |sums| sums.rows).map(|second| second * SECOND_US).collect()
+    }
+
+    /// Seconds in which other rows stand than in `other`, whatever else they say: numbers of seconds since 1970.
+    pub(crate) fn with_other_rows(&self, other: &Content) -> HashSet<i64> {
+        self.differing_in(other, |sums| sums.identities).collect()
+    }
+
+    fn differing_in(&self, other: &Content, of: impl Fn(Sums) -> u128) -> impl Iterator<Item = i64> {
+        let seconds: BTreeSet<i64> = self.seconds.keys().chain(other.seconds.keys()).copied().collect();
+        let sum = move |content: &Content, second| of(content.seconds.get(&second).copied().unwrap_or_default());
+        seconds.into_iter().filter(move |second| sum(self, *second) != sum(other, *second))
     }
 
     /// One number for all of it: equal for equal rows, whatever files they lie in.
     pub fn sum(&self) -> u128 {
-        self.seconds.values().fold(0, |sum, hash| sum.wrapping_add(*hash))
+        self.seconds.values().fold(0, |sum, of| sum.wrapping_add(of.rows))
     }
+}
+
+/// The second of event time that a moment (µs) is in, since 1970.
+pub(crate) fn second_of(time_us: i64) -> i64 {
+    time_us.div_euclid(SECOND_US)
 }
 
 fn times(column: &ArrayRef) -> Result<Vec<i64>, ArrowError> {
@@ -153,15 +187,20 @@ const NEXT_COLUMN: u128 = 0x2360_ED05_1FC6_5DA4_4385_DF64_9FCC_F645;
 
 /// Of each row, over all columns in their order. A string is the same whether it comes as a dictionary or not. The last step is
 /// not linear, so that a value that has changed places with that of another row changes their sum.
-fn hashes(rows: &RecordBatch) -> Result<Vec<u128>, ArrowError> {
-    let mut hashes = vec![0_u128; rows.num_rows()];
-    for (seed, column) in (1..).zip(rows.columns()) {
-        let of_column = of_values(column, seed)?;
-        for (hash, value) in hashes.iter_mut().zip(of_column) {
-            *hash = hash.wrapping_mul(NEXT_COLUMN).wrapping_add(u128::from(value));
+fn hashes(rows: &RecordBatch) -> Result<Vec<Sums>, ArrowError> {
+    let mut hashes = vec![Sums::default(); rows.num_rows()];
+    let next = |sum: u128, value: u64| sum.wrapping_mul(NEXT_COLUMN).wrapping_add(u128::from(value));
+    for ((seed, column), field) in (1..).zip(rows.columns()).zip(rows.schema_ref().fields()) {
+        let is_identity = IDENTITY.contains(&field.name().as_str());
+        for (hash, value) in hashes.iter_mut().zip(of_values(column, seed)?) {
+            hash.rows = next(hash.rows, value);
+            if is_identity {
+                hash.identities = next(hash.identities, value);
+            }
         }
     }
-    Ok(hashes.into_iter().map(|hash| xxh3_128(&hash.to_le_bytes())).collect())
+    let mixed = |sum: u128| xxh3_128(&sum.to_le_bytes());
+    Ok(hashes.into_iter().map(|of| Sums { rows: mixed(of.rows), identities: mixed(of.identities) }).collect())
 }
 
 /// Of each value of a column; 0 of null.
@@ -262,6 +301,8 @@ mod tests {
         empty[0].2 = Some("");
         assert_eq!(one.differing(&content(&empty, true)), [0], "an empty string is not null");
         assert_eq!(one.differing(&content(&rows[1..], false)), [0], "a row less");
+        assert!(one.with_other_rows(&content(&empty, true)).is_empty(), "the same rows, which say something else");
+        assert_eq!(one.with_other_rows(&content(&rows[1..], false)), HashSet::from([0]));
         let mut rest = content(&rows, false);
         rest.leave(&content(&rows[..1], true));
         assert_eq!(rest.differing(&content(&rows[1..], false)), Vec::<i64>::new());

@@ -3,6 +3,7 @@
 //!
 //! Only what is sorted anew can have copies that nobody has looked for: its keys are in memory, as many as are good at once,
 //! and every row that may have the same key is compared with them.
+use crate::content::second_of;
 use crate::limits::{Bounds, FALSE_POSITIVES, FILTERED_ROWS_MIN};
 use crate::ranges::Ranges;
 use arrow_array::cast::AsArray as _;
@@ -15,7 +16,6 @@ use lake::table::{ActiveFile, Error, Table};
 use parquet::bloom_filter::Sbbf;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 const COLUMNS: [&str; 6] = ["tenant_id", "event_id", "event_time", "_partition", "_offset", "_row"];
 
@@ -96,45 +96,48 @@ impl Kept {
     }
 }
 
-/// What the new rows come instead of.
+/// What is looked for.
 #[derive(Debug, Default)]
-pub(crate) struct Replaced<'a> {
-    /// Rows of these records go.
-    pub(crate) records: Ranges,
-    /// Files that they may lie in.
-    pub(crate) files: &'a [ActiveFile],
+pub(crate) struct Search<'a> {
+    /// Rows of these records go: they count for nothing.
+    pub(crate) gone: Ranges,
+    /// Only copies of new rows in these seconds of event time; of all without them.
+    pub(crate) seconds: Option<&'a HashSet<i64>>,
+}
+
+impl Search<'_> {
+    fn is_for(&self, time_us: i64) -> bool {
+        self.seconds.is_none_or(|seconds| seconds.contains(&second_of(time_us)))
+    }
 }
 
 /// The copies among `new` rows, and between them and those `beside`. Those beside are read once: of them only rows whose key
-/// may be among the new ones, by a filter over all of these, are kept and compared. Rows that are replaced count for nothing; a
-/// row that comes instead of itself brings no copy, so nothing beside is read where all do.
+/// may be among those that are looked for, by a filter over all of these, are kept and compared.
 pub(crate) async fn find(
     table: &Table,
     new: &[ActiveFile],
     beside: &[ActiveFile],
-    replaced: &Replaced<'_>,
+    search: &Search<'_>,
     bounds: &Bounds,
 ) -> Result<Copies, Error> {
     let files: Vec<&ActiveFile> = new.iter().chain(beside).collect();
     let mut copies = Copies { most: bounds.copies_max, ..Copies::default() };
-    let mut filter = filter_of(table, new)?;
-    let (held, mut unknown) = (held(table, replaced, bounds).await?, false);
+    let (mut filter, mut keys) = (filter_of(table, new)?, 0_u64);
     for (at, file) in new.iter().enumerate() {
         each_row(table, file, at, |key, row| {
             copies.rows_read += 1;
-            if !held.contains(&mark(key, row.place)) {
-                unknown = true;
+            if search.is_for(row.time_us) {
+                keys += 1;
                 filter.insert(&bytes_of(key)[..]);
             }
         })
         .await?;
     }
-    drop(held);
     let mut candidates: Vec<(Key, Row)> = Vec::new();
-    for (at, file) in beside.iter().enumerate().filter(|_| unknown) {
+    for (at, file) in beside.iter().enumerate() {
         each_row(table, file, new.len() + at, |key, row| {
             let (partition, offset, _) = row.place;
-            if filter.check(&bytes_of(key)[..]) && !replaced.records.contains_record((partition, offset)) {
+            if filter.check(&bytes_of(key)[..]) && !search.gone.contains_record((partition, offset)) {
                 match candidates.len() < bounds.candidates_max {
                     true => candidates.push((key, row)),
                     false => copies.is_cut = true,
@@ -143,15 +146,15 @@ pub(crate) async fn find(
         })
         .await?;
     }
-    drop(filter);
-    let passes = copies.rows_read.div_ceil(bounds.keys_at_once).max(1);
+    let passes = keys.div_ceil(bounds.keys_at_once).max(1);
     for pass in 0..passes {
-        let rows = usize::try_from(copies.rows_read / passes).unwrap_or(0);
+        let rows = usize::try_from(keys / passes).unwrap_or(0);
         let mut kept = Kept { rows: HashMap::with_capacity(rows) };
         let is_of_pass = |key: Key| spread(key) % passes == pass;
         for (at, file) in new.iter().enumerate() {
             each_row(table, file, at, |key, row| {
                 if is_of_pass(key)
+                    && filter.check(&bytes_of(key)[..])
                     && let Some(copy) = kept.compare(key, row, true)
                 {
                     copies.add(&copy, &files);
@@ -173,30 +176,6 @@ pub(crate) async fn find(
         return Err(Error::Broken { table: table.name().to_owned(), reason });
     }
     Ok(copies)
-}
-
-/// Keys and places of the rows that are replaced, as hashes; none where they are too many. Of five million rows two hash alike
-/// once in a million times: then a copy of one of them stays until its date is compacted.
-async fn held(table: &Table, replaced: &Replaced<'_>, bounds: &Bounds) -> Result<HashSet<u64>, Error> {
-    let mut held = HashSet::new();
-    for file in replaced.files {
-        each_row(table, file, 0, |key, row| {
-            let (partition, offset, _) = row.place;
-            if held.len() <= bounds.held_max && replaced.records.contains_record((partition, offset)) {
-                held.insert(mark(key, row.place));
-            }
-        })
-        .await?;
-        if held.len() > bounds.held_max {
-            return Ok(HashSet::new());
-        }
-    }
-    Ok(held)
-}
-
-fn mark(key: Key, (partition, offset, row): Place) -> u64 {
-    let place = (offset.cast_unsigned() << 16) ^ (u64::from(partition.cast_unsigned()) << 48) ^ row.cast_unsigned();
-    xxh3_64_with_seed(&bytes_of(key), place)
 }
 
 /// Room for the keys of these files.

@@ -9,16 +9,13 @@ pub struct Bounds {
     /// Rows of other files whose keys may be among those: 80 bytes each. Of rows that are no copies one in ten thousand, so that
     /// three dates of three billion events each are compared.
     pub candidates_max: usize,
-    /// Rows that are replaced whose hashes are held, 18 bytes each at most: 150 MB, and a chunk of a replay is smaller. Of more none
-    /// are, and all that lies beside is read.
-    pub held_max: usize,
     /// Copies that one compaction removes: some 60 bytes each. More go with the next one.
     pub copies_max: usize,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Bounds { keys_at_once: 1_800_000, candidates_max: 1_000_000, held_max: 8_000_000, copies_max: 1_000_000 }
+        Bounds { keys_at_once: 1_800_000, candidates_max: 1_000_000, copies_max: 1_000_000 }
     }
 }
 
@@ -46,9 +43,9 @@ pub const STAGED_BYTES_MAX: usize = 64 << 20;
 /// that its rows lay in.
 pub const CHUNK_ROWS: u64 = 5_000_000;
 
-/// Seconds of event time that rows of one exchange lie in, some 40 bytes each before and after: 640 MB at most; ninety days without a
-/// pause. A chunk has fewer than it has rows; of a rebuild more are refused.
-pub const SECONDS_MAX: usize = 8_000_000;
+/// Seconds of event time that rows of one exchange lie in, 49 bytes each in a map of 2^23 buckets, before and after: 820 MB at most;
+/// eighty days without a pause. A chunk has fewer than it has rows; of a rebuild more are refused.
+pub const SECONDS_MAX: usize = 7_000_000;
 
 /// Records whose rows are counted one by one, some 40 bytes each, before and after: 480 MB at most. Of more a replay takes what came
 /// for what was added, and what others had taken away stays in the audit's sum.

@@ -5,7 +5,7 @@ use super::stage::{Chunk, first_kept};
 use super::{Error, Replay};
 use crate::compaction::removed_totals;
 use crate::content::{Content, each_record};
-use crate::copies::{self, Copies, Replaced};
+use crate::copies::{self, Copies, Search};
 use crate::limits::MARKS_WAIT_MS;
 use crate::ranges::Ranges;
 use crate::rewrite::{Gone, less};
@@ -14,7 +14,7 @@ use chrono::NaiveDate;
 use lake::table::{ActiveFile, Commit, DataFile, Outcome, Table, Txn};
 use lake::tables::{EVENT_DATE, RECEIVED_DATE, REPLAY};
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 /// What a swap did.
@@ -81,21 +81,19 @@ impl Replay<'_> {
         self.events.reload().await?;
         let at_ms = self.now_us() / 1000;
         let new: Vec<ActiveFile> = staged.iter().map(|file| file.as_active(at_ms)).collect();
-        let near = touched(&self.events, &records.widened(self.dedup_rows()?)).await?;
-        let beside = beside(&self.events.files().await?, &new, &near);
-        let replaced = touched(&self.events, records).await?;
-        let replaced = Replaced { records: records.clone(), files: &replaced };
-        let copies = copies::find(&self.events, &new, &beside, &replaced, &self.copies).await?;
-        if copies.is_cut {
-            return Err(Error::Refused(format!(
-                "a chunk of {} rows has more than {} copies elsewhere: nothing of it was changed. Cancel the job (`playhead jobs \
-                 --cancel`), run `playhead compact`, then replay in smaller chunks (--chunk-rows)",
-                exchange.after.rows(),
-                copies.count()
-            )));
-        }
-        self.hold.keep(&mut self.events, &mut self.dead_letters).await?;
+        let mut copies = Copies::default();
         self.take_out(exchange, &copies, records).await?;
+        // A row that comes instead of itself brings no copy.
+        let seconds = exchange.before.with_other_rows(&exchange.after);
+        if !seconds.is_empty() {
+            copies = self.copies_of(&new, exchange.after.rows(), records, &seconds).await?;
+            let is_new = |path: &String| new.iter().any(|file| file.path == *path);
+            if !copies.rows.keys().all(is_new) {
+                self.events.discard(&std::mem::take(&mut exchange.commit.adds)).await;
+                *exchange = Exchange { after: std::mem::take(&mut exchange.after), ..Exchange::default() };
+                self.take_out(exchange, &copies, records).await?;
+            }
+        }
         put_in(&self.events, exchange, staged, &new, &copies).await?;
         let exchanged = |path: &String| {
             exchange
@@ -129,6 +127,29 @@ impl Replay<'_> {
         let fence = self.hold.events.fence(events, now).await?;
         committed(events, exchange, &removed, fence, chunk).await?;
         Ok(swapped)
+    }
+
+    /// Copies of new rows in these seconds, which are not in the table yet.
+    async fn copies_of(
+        &mut self,
+        new: &[ActiveFile],
+        rows: u64,
+        records: &Ranges,
+        seconds: &HashSet<i64>,
+    ) -> Result<Copies, Error> {
+        let near = touched(&self.events, &records.widened(self.dedup_rows()?)).await?;
+        let beside = beside(&self.events.files().await?, new, &near);
+        let search = Search { gone: records.clone(), seconds: Some(seconds) };
+        let copies = copies::find(&self.events, new, &beside, &search, &self.copies).await?;
+        self.hold.keep(&mut self.events, &mut self.dead_letters).await?;
+        if copies.is_cut {
+            return Err(Error::Refused(format!(
+                "a chunk of {rows} rows has more than {} copies elsewhere: nothing of it was changed. Cancel the job (`playhead jobs \
+                 --cancel`), run `playhead compact`, then replay in smaller chunks (--chunk-rows)",
+                copies.count()
+            )));
+        }
+        Ok(copies)
     }
 
     /// The same for `dead_letters`, which have no copies and no windows.

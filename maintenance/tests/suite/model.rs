@@ -81,7 +81,7 @@ async fn history(seed: u64) {
     let (lake, told, mut model, mut next) = (Lake::new(), Told::default(), Model::default(), [0, 0]);
     let mut sink = lake.table().await;
     // So few at a time that one step takes several passes, leaves copies for the next one, or both.
-    let few = Bounds { keys_at_once: 5, candidates_max: 3, held_max: 2, copies_max: 2 };
+    let few = Bounds { keys_at_once: 5, candidates_max: 3, copies_max: 2 };
     let bounds = if rng.random_bool(0.5) { Bounds::default() } else { few };
     let keeper = async || Keeper::new(&lake, &told).await.bounded(bounds.clone());
     let mut keepers = [keeper().await, keeper().await];
