@@ -244,7 +244,11 @@ Events of the log that the lake has not yet are pending, as after a kill: not ex
 Runs beside `playhead up` (through its admin address) or offline. Over Kafka it reads the topic itself, from anywhere
 that reaches brokers and lake; offsets that no record took (markers of transactions) are not called gaps.
 
-With --manifest it also writes what the tables consist of. Tables of equal `content` have equal rows: before and after a
+Then each closed window of the rollups: computed again from `events`, it must be what the newest revision says. The table
+`rollup, windows, rows, waiting, wrong` counts windows that were compared (those without rows too), their rows, windows that
+wait for a correction or for what the rollup has not read yet and are not judged, and those that are wrong.
+
+With --manifest it also writes what the tables `events` and `dead_letters` consist of. Tables of equal `content` have equal rows: before and after a
 compaction, or a replay that changed nothing. Files that no commit names (a kill leaves them) are told, and are no fault: a
 vacuum deletes them after three days.";
 

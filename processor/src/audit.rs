@@ -4,30 +4,30 @@
 //!  rollups/NAME ─▶ newest revision of each window ─▶ held ─┐
 //!  events ─▶ rows that the rollup has read ─▶ the window anew ┴─▶ rows: the difference, in words
 //! ```
-//! It is read beside whoever writes: marks are read before the tables and after them, so a window that is about to change is
-//! not judged, and one that differs is looked at again.
+//! It is read beside whoever writes (`snapshot`), and a window that differs is looked at again, in newer snapshots. The SQL is
+//! evaluated and aggregated by the code that a correction uses.
 use crate::fold::{Bounds, WindowRows};
-use crate::late::{Reached, kept, marks, recompute};
-use crate::positions::{Positions, covers};
+use crate::late::{kept, recompute};
+use crate::positions::covers;
 use crate::rollup::{Definition, Plan};
-use crate::table::reached;
 use crate::{Error, Lake};
 use held::Held;
-use lake::table::Table;
 use serde::Serialize;
+use snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 mod held;
 mod rows;
+mod snapshot;
+
+pub use snapshot::NOTHING_CLOSED;
 
 /// Times that windows which differ are looked at: each time what changed meanwhile is seen.
 const LOOKS: usize = 3;
 /// Windows that are computed at once, when they are small: a day of minutes.
 const AT_ONCE: usize = 1_440;
-/// How often the lake is looked at while it lacks what a rollup has read.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What was found of one rollup.
 #[derive(Debug, Default, Clone, Serialize)]
@@ -38,9 +38,9 @@ pub struct Audited {
     pub windows: u64,
     /// Rows of their newest revisions.
     pub rows: u64,
-    /// Closed windows that are to be computed again: late events, or rows of `events` that changed. Nothing is said of them.
+    /// Closed windows that are to be computed again, or were computed of more than the rollup has read: nothing is said of them.
     pub waiting: u64,
-    /// Windows of which only sums are compared: the smallest of too many groups were put together in them.
+    /// Windows of which only sums are compared: groups were put together in them, or not every key is a column.
     pub sums_only: u64,
     /// Windows whose rows are not what the SQL gives.
     pub wrong: u64,
@@ -49,19 +49,6 @@ pub struct Audited {
     /// What is wrong, by start of the window (µs), in words.
     #[serde(skip)]
     pub different: BTreeMap<i64, String>,
-}
-
-/// The tables as they are compared.
-struct Snapshot {
-    table: Table,
-    events: Table,
-    /// Windows that end at or before this are closed, µs.
-    watermark_us: i64,
-    /// What the rollup has read.
-    counted: Positions,
-    /// Windows that begin before this have lost rows to retention, µs.
-    ended_us: i64,
-    marked: BTreeSet<i64>,
 }
 
 /// What a look came to.
@@ -76,131 +63,112 @@ struct Looked {
 }
 
 /// The rollups of this lake that somebody keeps, and that an audit is about.
+///
+/// # Errors
+/// The lake.
 pub async fn rollups(lake: &Lake) -> Result<BTreeMap<String, Definition>, Error> {
     Ok(kept(&lake.rollups).await?)
 }
 
 /// Audits one of them. `groups`: as it is kept with. `patience`: how long a lake is waited for that lacks events which the
 /// rollup has counted.
+///
+/// # Errors
+/// The lake, or tables that can't be read.
 pub async fn audit(lake: &Lake, definition: &Definition, groups: Bounds, patience: Duration) -> Result<Audited, Error> {
     let name = &definition.name;
-    let mut audited = Audited { rollup: name.clone(), ..Audited::default() };
+    let not_compared = |why: String| Audited { rollup: name.clone(), not_compared: Some(why), ..Audited::default() };
     let plan = match Plan::new(definition).await {
         Ok(plan) => Arc::new(plan),
-        Err(reason) => {
-            audited.not_compared = Some(reason.to_string());
-            return Ok(audited);
-        }
+        Err(reason) => return Ok(not_compared(reason.to_string())),
     };
-    let mut different = BTreeMap::new();
-    let mut versions = None;
-    for look in 0..LOOKS {
-        let snapshot = match Snapshot::open(lake, name, patience).await? {
-            Ok(snapshot) => snapshot,
-            Err(reason) => {
-                audited.not_compared = Some(reason);
-                return Ok(audited);
-            }
-        };
-        let now = (snapshot.table.version(), snapshot.events.version(), snapshot.marked.clone());
-        if versions.replace(now.clone()) == Some(now) {
-            break;
-        }
-        let starts = match look {
-            0 => snapshot.starts(&plan).await?,
-            _ => different.into_keys().collect(),
-        };
-        let looked = snapshot.look(name, &plan, groups, starts).await?;
-        if look == 0 {
-            let Looked { windows, rows, waiting, sums_only, .. } = looked;
-            audited = Audited { windows, rows, waiting, sums_only, ..audited };
-        }
-        different = looked.different;
+    let mut snapshot = match Snapshot::open(lake, name, patience).await? {
+        Ok(snapshot) => snapshot,
+        Err(why) => return Ok(not_compared(why)),
+    };
+    let starts = match snapshot.starts(plan.windows).await? {
+        Ok(starts) => starts,
+        Err(why) => return Ok(not_compared(why)),
+    };
+    let Looked { windows, rows, waiting, sums_only, mut different } = look(&snapshot, &plan, groups, starts).await?;
+    for _ in 1..LOOKS {
         if different.is_empty() {
             break;
         }
+        let newer = snapshot.newer(lake).await?;
+        if newer.is_as(&snapshot) {
+            break;
+        }
+        different = look(&newer, &plan, groups, different.into_keys().collect()).await?.different;
+        snapshot = newer;
     }
-    audited.wrong = different.len() as u64;
-    audited.different = different;
-    Ok(audited)
+    let (rollup, wrong) = (name.clone(), different.len() as u64);
+    Ok(Audited { rollup, windows, rows, waiting, sums_only, wrong, not_compared: None, different })
 }
 
-impl Snapshot {
-    /// Opens the tables; `Err`: why there is nothing to compare, in words.
-    async fn open(lake: &Lake, name: &str, patience: Duration) -> Result<Result<Snapshot, String>, Error> {
-        let before = marks(&lake.late_windows).await?;
-        let Some(table) = Table::open(&lake.rollups.join(name)).await? else {
-            return Ok(Err("its table is gone".to_owned()));
-        };
-        let Some((watermark_us, counted)) = reached(name, &table).await? else {
-            return Ok(Err("it has closed no window yet".to_owned()));
-        };
-        let deadline = tokio::time::Instant::now() + patience;
-        let (events, held) = loop {
-            let Some(events) = Table::open(&lake.events).await? else {
-                return Ok(Err("there is no table events".to_owned()));
-            };
-            let held = Reached::of_log_of(&table, &events).await?;
-            if covers(&held.positions, &counted) {
-                break (events, held);
-            }
-            if tokio::time::Instant::now() >= deadline {
-                return Ok(Err("it has counted events that the lake does not have yet".to_owned()));
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        };
-        let after = marks(&lake.late_windows).await?;
-        let marked = before.into_keys().chain(after.into_keys()).filter(|(of, _)| of == name);
-        let marked = marked.map(|(_, start)| start).collect();
-        Ok(Ok(Snapshot { table, events, watermark_us, counted, ended_us: held.ended_us, marked }))
-    }
-
-    /// The windows that are closed, from the first one that the table has, and whose rows of `events` are all there.
-    async fn starts(&self, plan: &Plan) -> Result<Vec<i64>, Error> {
-        let windows = plan.windows;
-        let Some(first) = self.table.first_time(held::START).await? else { return Ok(Vec::new()) };
-        let first = windows.latest_start(first.max(self.ended_us).saturating_add(windows.slide_us() - 1));
-        let slide_us = usize::try_from(windows.slide_us()).unwrap_or(usize::MAX);
-        Ok((first..).step_by(slide_us).take_while(|start| windows.end(*start) <= self.watermark_us).collect())
-    }
-
-    /// Compares these windows, as many at once as memory allows.
-    async fn look(&self, name: &str, plan: &Arc<Plan>, groups: Bounds, starts: Vec<i64>) -> Result<Looked, Error> {
-        let mut looked = Looked::default();
-        let (marked, starts): (Vec<i64>, Vec<i64>) = starts.into_iter().partition(|start| self.marked.contains(start));
-        looked.waiting += marked.len() as u64;
-        let (mut at, mut at_once) = (0, AT_ONCE);
-        while at < starts.len() {
-            let end = starts.len().min(at + at_once);
-            let mut some: BTreeSet<i64> = starts[at..end].iter().copied().collect();
-            let mut held = held::newest(&self.table, name, plan, &some).await?;
-            // A correction that knew more than was read yet.
-            let ahead: Vec<i64> =
-                held.iter().filter(|(_, of)| !covers(&self.counted, &of.positions)).map(|(start, _)| *start).collect();
-            ahead.iter().for_each(|start| drop((some.remove(start), held.remove(start))));
-            if !some.is_empty() {
-                let Some(windows) = recompute(&self.events, plan, groups, &some, Some(&self.counted)).await? else {
-                    at_once = (some.len() / 2).max(1);
-                    continue;
-                };
-                looked.add(plan, &some, windows, held)?;
-            }
-            looked.waiting += ahead.len() as u64;
-            (at, at_once) = (end, AT_ONCE.min(at_once * 2));
+/// Compares these windows, as many at once as memory allows.
+async fn look(snapshot: &Snapshot, plan: &Arc<Plan>, groups: Bounds, starts: Vec<i64>) -> Result<Looked, Error> {
+    let mut looked = Looked::default();
+    let is_whole = |start: &i64| *start >= snapshot.ended_us;
+    let (marked, starts): (Vec<i64>, Vec<i64>) =
+        starts.into_iter().filter(is_whole).partition(|start| snapshot.marked.contains(start));
+    looked.waiting += marked.len() as u64;
+    let (mut at, mut at_once) = (0, AT_ONCE);
+    while at < starts.len() {
+        let some: BTreeSet<i64> = starts[at..].iter().take(at_once).copied().collect();
+        let compared = compare(snapshot, plan, groups, &some, &mut looked).await?;
+        match compared {
+            true => at += some.len(),
+            // Their neighbours are as large.
+            false => at_once = (some.len() / 2).max(1),
         }
-        Ok(looked)
     }
+    Ok(looked)
+}
+
+/// Compares these windows; false: together they take more memory than is good, and there are several.
+async fn compare(
+    snapshot: &Snapshot,
+    plan: &Arc<Plan>,
+    groups: Bounds,
+    starts: &BTreeSet<i64>,
+    looked: &mut Looked,
+) -> Result<bool, Error> {
+    let Some(held) = held::newest(snapshot, plan, starts).await? else { return Ok(false) };
+    // Corrections that knew more than was read yet.
+    let (held, ahead): (BTreeMap<i64, Held>, BTreeMap<i64, Held>) =
+        held.into_iter().partition(|(_, of)| covers(&snapshot.counted, &of.positions));
+    let starts: BTreeSet<i64> = starts.iter().filter(|start| !ahead.contains_key(start)).copied().collect();
+    let counted = Some(&snapshot.counted);
+    let Some(windows) = recompute(&snapshot.events, plan, groups, &starts, counted).await? else { return Ok(false) };
+    // A HAVING may leave out a window as a whole, and with it what a correction knew of it.
+    let lacking = windows.iter().filter(|window| window.rows.num_rows() > 0 && !held.contains_key(&window.start_us));
+    let lacking: BTreeSet<i64> = lacking.map(|window| window.start_us).collect();
+    let mut left_out = BTreeSet::new();
+    if plan.has_having() && !lacking.is_empty() {
+        let Some(of_all) = recompute(&snapshot.events, plan, groups, &lacking, None).await? else { return Ok(false) };
+        let with_rows: BTreeSet<i64> =
+            of_all.iter().filter(|of| of.rows.num_rows() > 0).map(|of| of.start_us).collect();
+        left_out = lacking.difference(&with_rows).copied().collect();
+    }
+    looked.windows += starts.len() as u64;
+    looked.waiting += (ahead.len() + left_out.len()) as u64;
+    for (start, of) in ahead {
+        if !covers(&snapshot.reached, &of.positions) {
+            looked.different.insert(start, "it says that it was computed of more than the lake has".to_owned());
+        }
+    }
+    let is_judged = |window: &WindowRows| {
+        !left_out.contains(&window.start_us)
+            && (held.contains_key(&window.start_us) || snapshot.has_counted(window.end_us))
+    };
+    let windows: Vec<WindowRows> = windows.into_iter().filter(is_judged).collect();
+    looked.add(plan, windows, held)?;
+    Ok(true)
 }
 
 impl Looked {
-    fn add(
-        &mut self,
-        plan: &Plan,
-        starts: &BTreeSet<i64>,
-        windows: Vec<WindowRows>,
-        mut held: BTreeMap<i64, Held>,
-    ) -> Result<(), Error> {
-        self.windows += starts.len() as u64;
+    fn add(&mut self, plan: &Plan, windows: Vec<WindowRows>, mut held: BTreeMap<i64, Held>) -> Result<(), Error> {
         for window in windows {
             let start_us = window.start_us;
             let held = held.remove(&start_us);

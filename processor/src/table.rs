@@ -20,7 +20,7 @@ mod revisions;
 pub(crate) mod standing;
 
 pub(crate) use revisions::{Latest, at, latest, of_another_shape};
-pub(crate) use standing::reached;
+pub(crate) use standing::{counted_from_us, reached};
 
 /// Property: the SQL that the table's rows come from.
 const SQL: &str = "playhead.rollup.sql";
@@ -186,10 +186,12 @@ impl RollupTable {
         self.table.id()
     }
 
-    /// What one commit is to bring in; its file is written and durable when this returns.
+    /// What one commit is to bring in: it brings partitions from `before` to `positions`. Its file is written and durable when this
+    /// returns.
     pub(crate) async fn prepare(
         &self,
         closed: &[WindowRows],
+        before: &Standing,
         positions: &Standing,
         closed_at: Micros,
     ) -> Result<Commit, Error> {
@@ -198,23 +200,35 @@ impl RollupTable {
         let watermark_us = |of: &Standing| of.values().map(|position| position.closed_to_us).min();
         let new = watermark_us(positions).unwrap_or(i64::MIN);
         commit.txns.push(Txn { app: self.base.clone(), expected: watermark_us(&self.standing), new });
+        if self.standing.is_empty() {
+            commit.txns.push(self.counted_from(watermark_us(before).unwrap_or(i64::MIN)));
+        }
         for (partition, position) in positions {
             commit.txns.extend(standing::txns(&self.base, *partition, self.standing.get(partition), position));
         }
         Ok(commit)
     }
 
-    /// The same of windows that were merged. `to_us`: W from now on; `from_us`: as it was; `reached`: P.
+    fn counted_from(&self, closed_to_us: i64) -> Txn {
+        Txn { app: standing::counted_from(&self.base), expected: None, new: closed_to_us }
+    }
+
+    /// The same of windows that were merged. `to_us`: W from now on; `from_us`: as it was; `began_us`: as it was when the last
+    /// partition was begun; `reached`: P.
     pub(crate) async fn prepare_merged(
         &self,
         closed: &[WindowRows],
         from_us: Option<i64>,
+        began_us: i64,
         to_us: i64,
         reached: &Positions,
         closed_at: Micros,
     ) -> Result<Commit, Error> {
         let mut commit = self.first_revisions(closed, reached, closed_at).await?;
         commit.txns.push(Txn { app: self.base.clone(), expected: from_us, new: to_us });
+        if from_us.is_none() {
+            commit.txns.push(self.counted_from(began_us));
+        }
         for (partition, next) in reached {
             commit.txns.push(standing::merged_to(&self.table, &self.base, *partition, *next).await?);
         }

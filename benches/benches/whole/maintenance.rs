@@ -1,12 +1,12 @@
 //! What keeps the tables: replay, compaction, and commits of a table that was committed to ten thousand times.
 use super::limits::thread_cpu_s;
-use super::load::{Load, SATURATION};
+use super::load::{Load, Outcome, SATURATION};
 use super::roles::{Process, binary};
 use super::table::{Fact, Row, Table};
 use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, new_null_array};
 use datafusion::arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
 use lake::location::Location;
-use lake::table::{Commit, Outcome, Table as DeltaTable};
+use lake::table::{Commit, Outcome as Committed, Table as DeltaTable};
 use lake::upkeep::{Options, Upkeep};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -69,26 +69,21 @@ fn command(dir: &Path, arguments: &[&str]) -> f64 {
 /// What a saturated node takes by itself, and while the same two million events are replayed again and again.
 pub fn live_beside_replay(runs: u32, table: &mut Table) {
     let mut pairs = Vec::new();
-    for _ in 0..runs {
+    for run in 0..runs {
         let dir = tempfile::tempdir().expect("a folder");
         let up = Process::role("up", dir.path(), &WITHOUT_ROLLUPS);
-        let held = Load { events_per_s: 100_000, batch: 100, connections: 8, seconds: 20 }.on(&up).acknowledged;
+        let mut held = Load { events_per_s: 100_000, batch: 100, connections: 8, seconds: 20 }.on(&up).acknowledged;
         up.wait_metric("playhead_sink_rows_total", held);
+        let until = now();
         let load = Load { events_per_s: SATURATION, batch: 100, connections: 8, seconds: 15 };
-        let alone = load.on(&up).events_per_s;
-        let is_over = AtomicBool::new(false);
-        let beside = std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !is_over.load(Ordering::Relaxed) {
-                    command(dir.path(), &["replay", "--all"]);
-                }
-            });
-            // It has begun.
-            std::thread::park_timeout(Duration::from_secs(2));
-            let beside = load.on(&up).events_per_s;
-            is_over.store(true, Ordering::Relaxed);
-            beside
-        });
+        let (mut alone, mut beside) = (0.0, 0.0);
+        // Every other run the other way round, since the lake grows.
+        for with_replay in if run % 2 == 0 { [false, true] } else { [true, false] } {
+            let taken = if with_replay { beside_replays(dir.path(), &until, &up, &load) } else { load.on(&up) };
+            *(if with_replay { &mut beside } else { &mut alone }) = taken.events_per_s;
+            held += taken.acknowledged;
+            up.wait_metric("playhead_sink_rows_total", held);
+        }
         up.stop();
         pairs.push((1e6 / alone, 1e6 / beside));
     }
@@ -99,6 +94,29 @@ pub fn live_beside_replay(runs: u32, table: &mut Table) {
         pairs,
         goal: Some(0.7),
     });
+}
+
+/// This moment as a command takes it.
+#[allow(clippy::disallowed_methods, reason = "a bench has no clock that it is given")]
+fn now() -> String {
+    chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+/// A load while what the log took before a moment is replayed again and again.
+fn beside_replays(dir: &Path, until: &str, up: &Process, load: &Load) -> Outcome {
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                command(dir, &["replay", "--from-time", "2026-01-01", "--to-time", until]);
+            }
+        });
+        // By then it has begun.
+        std::thread::park_timeout(Duration::from_secs(2));
+        let taken = load.on(up);
+        is_over.store(true, Ordering::Relaxed);
+        taken
+    })
 }
 
 /// Runs a command to its end; its memory at most, MB.
@@ -186,7 +204,7 @@ pub fn commits(_runs: u32, table: &mut Table) {
             let since = Instant::now();
             let outcome = written.commit(&commit).await.expect("a commit");
             took_ms.push(since.elapsed().as_secs_f64() * 1e3);
-            assert!(matches!(outcome, Outcome::Committed { .. }));
+            assert!(matches!(outcome, Committed::Committed { .. }));
             if number % BETWEEN_PASSES == 0 {
                 // Ten seconds a commit.
                 upkeep.pass(&mut kept, 1_795_305_600_000 + 10_000 * number as i64).await.expect("a pass");

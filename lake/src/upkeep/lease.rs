@@ -82,12 +82,15 @@ impl Lease {
 
     /// Says anew until when, when half of the time is over.
     async fn hold_on(&mut self, table: &mut Table, epoch: i64, now_ms: i64, held_ms: i64) -> Result<Standing, Error> {
-        let is_told = |until: i64| until >= now_ms.saturating_add(held_ms / 2);
-        if held_ms == 0 || table.txn(HELD_UNTIL).await?.is_some_and(is_told) {
+        let told_ms = now_ms.saturating_add(held_ms / 2)..=now_ms.saturating_add(held_ms);
+        if held_ms == 0 || table.txn(HELD_UNTIL).await?.is_some_and(|until| told_ms.contains(&until)) {
             return Ok(Standing::Owner(epoch));
         }
-        let told = vec![self.fence(epoch), held(table, now_ms.saturating_add(held_ms)).await?];
-        self.moved(table, told, epoch, now_ms).await
+        // A further epoch, so that whoever goes by epochs alone waits anew too.
+        let next = epoch.saturating_add(1);
+        let moved = Txn { app: EPOCH.to_owned(), expected: Some(epoch), new: next };
+        let told = vec![moved, held(table, now_ms.saturating_add(held_ms)).await?];
+        self.moved(table, told, next, now_ms).await
     }
 
     async fn moved(&mut self, table: &mut Table, txns: Vec<Txn>, epoch: i64, now_ms: i64) -> Result<Standing, Error> {

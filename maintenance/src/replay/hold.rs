@@ -6,7 +6,7 @@ use lake::upkeep::{Options, Upkeep};
 use std::sync::Arc;
 
 /// How long it is held at a time, ms: a node that starts takes the tables' maintenance that long after a replay was killed.
-const HELD_MS: i64 = 300_000;
+const HELD_MS: i64 = 600_000;
 
 /// Whether it is held still is seen after this.
 const LOOK_US: Micros = 60_000_000;
@@ -29,7 +29,7 @@ impl Lease {
     /// What a commit carries: taken at first, then held anew from time to time.
     pub(super) async fn fence(&mut self, table: &mut Table, now: Micros) -> Result<Txn, Error> {
         let fence = match self.fence.take() {
-            Some(fence) if now.saturating_sub(self.since) < LOOK_US => Some(fence),
+            Some(fence) if (0..LOOK_US).contains(&now.saturating_sub(self.since)) => Some(fence),
             _ => {
                 self.since = now;
                 self.upkeep.fence(table, now / 1000).await?

@@ -14,8 +14,10 @@ pub async fn check(table: &Table, report: &mut Report) -> Result<(), Error> {
         }
         report.files_wrong += 1;
         report.find(match there {
-            Some(bytes) => format!("{} has {bytes} bytes, the table says {}", file.path, file.bytes),
-            None => format!("{} is not there", file.path),
+            Some(bytes) => {
+                format!("{}: {} has {bytes} bytes, the table says {}", table.name(), file.path, file.bytes)
+            }
+            None => format!("{}: {} is not there", table.name(), file.path),
         });
     }
     let (orphans, _) = orphans(table).await?;

@@ -1,6 +1,7 @@
 //! The ledger of one pass: keys and places of the lake's rows, sorted, so that every question is a binary search. Pure.
 use super::ByPartition;
 use event::dedup::Key;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// A row's place in the log.
@@ -59,6 +60,26 @@ pub struct Verdicts {
     pub absent: u64,
     /// The first of them in words.
     pub examples: Vec<String>,
+    /// The records that they are of, by partition.
+    pub lacking: BTreeMap<u32, Lacking>,
+}
+
+/// Records of a partition of which the lake lacks something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lacking {
+    /// Rows and dead letters.
+    pub rows: u64,
+    /// The first record's offset.
+    pub first: u64,
+    /// The last one's.
+    pub last: u64,
+}
+
+impl Lacking {
+    /// These and others.
+    pub fn and(self, other: Lacking) -> Lacking {
+        Lacking { rows: self.rows + other.rows, first: self.first.min(other.first), last: self.last.max(other.last) }
+    }
 }
 
 impl Ledger {

@@ -1,7 +1,7 @@
 //! Compares the log's records, as far as they are held, with the ledger.
 use super::lake_rows::DeadLetters;
-use super::ledger::{Ledger, Place, Verdicts};
-use super::{Acked, Ended, FINDINGS_MAX, Partition, Report};
+use super::ledger::{Lacking, Ledger, Place, Verdicts};
+use super::{Acked, Ended, Partition, Report};
 use crate::config::Config;
 use crate::log_source::{self, LogSource};
 use crate::outcome::Error;
@@ -111,10 +111,20 @@ async fn records(
     Ok(None)
 }
 
+/// Rows that are named one by one: the range that they are of says more.
+const EXAMPLES_MAX: usize = 10;
+
 impl Verdicts {
+    fn lack_of(&mut self, entry: &Entry, words: String) {
+        let one = Lacking { rows: 1, first: entry.offset, last: entry.offset };
+        let held = self.lacking.entry(entry.partition).or_insert(Lacking { rows: 0, ..one });
+        *held = held.and(one);
+        self.lack(words);
+    }
+
     fn lack(&mut self, words: String) {
         self.absent += 1;
-        if self.examples.len() < FINDINGS_MAX {
+        if self.examples.len() < EXAMPLES_MAX {
             self.examples.push(words);
         }
     }
@@ -155,7 +165,8 @@ fn rows_are_there(
             verdicts.expired += 1;
             acked.mark_pending(key.id);
         } else if known.peek().is_none() {
-            verdicts.lack(format!("{place} of the log, id {}, is not in the lake", uuid::Uuid::from_u128(key.id)));
+            let words = format!("{place} of the log, id {}, is not in the lake", uuid::Uuid::from_u128(key.id));
+            verdicts.lack_of(entry, words);
         } else if known.any(|there| there == place) {
             *verdicts.matched.entry(entry.partition).or_default() += 1;
         }
@@ -170,8 +181,8 @@ fn dead_letters_are_there(entry: &Entry, decoded: &Decoded, dead: &DeadLetters, 
     for letter in &decoded.dead {
         let place = Place { partition: entry.partition, offset: entry.offset, row: letter.row.unwrap_or(u32::MAX) };
         if !dead.has(place) {
-            verdicts
-                .lack(format!("{place} of the log does not decode ({}), and is not in dead_letters", letter.reason));
+            let words = format!("{place} of the log does not decode ({}), and is not in dead_letters", letter.reason);
+            verdicts.lack_of(entry, words);
         }
     }
 }

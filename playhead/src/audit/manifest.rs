@@ -32,7 +32,7 @@ pub async fn write(tables: &Tables, file: &Path) -> Result<(), Error> {
         }
         let line = json!({
             "table": name, "id": table.id(), "version": table.version(), "files": files.len(), "rows": content.rows(),
-            "content": format!("{:032x}", content.sum()),
+            "content": format!("xxh3-{:032x}", content.sum()),
         });
         writeln!(lines, "{line}").map_err(failed)?;
     }

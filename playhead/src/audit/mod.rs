@@ -14,7 +14,7 @@ use crate::log_source::{Bounds, LogSource};
 use crate::outcome::Error;
 use lake::table::Table;
 use lake::tables::{TxnNames, ended_us, txn_names};
-use ledger::{Ledger, Verdicts};
+use ledger::{Lacking, Ledger, Verdicts};
 use processor::audit::Audited;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -36,8 +36,6 @@ pub use acked::Acked;
 const ROWS_A_PASS: u64 = 10_000_000;
 /// Findings that are spelled out; the rest is only counted.
 const FINDINGS_MAX: usize = 100;
-/// How long a running sink may take to bring what a rollup has counted already.
-const ROLLUPS_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What an audit found. `ok` only if nothing is wrong.
 #[derive(Debug, Default, Serialize)]
@@ -79,6 +77,12 @@ pub struct Report {
     pub partitions: Vec<Partition>,
     /// What is wrong, in words (the first hundred).
     pub findings: Vec<String>,
+    /// Findings beyond those.
+    pub findings_more: u64,
+    /// Commands that mend it, in the order in which to try them: what a later one is for may be right after the ones before.
+    pub repairs: Vec<String>,
+    #[serde(skip)]
+    lacking: BTreeMap<u32, Lacking>,
 }
 
 /// One partition of the log against the lake.
@@ -113,6 +117,8 @@ impl Report {
     fn find(&mut self, words: String) {
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(words);
+        } else {
+            self.findings_more += 1;
         }
     }
 }
@@ -155,14 +161,15 @@ impl Begun {
     }
 }
 
-/// Makes the audit. `progress` is told how many of how many steps are done.
+/// Makes the audit. Beside a running node it waits so long for a lake that lacks what a rollup has counted; `progress` is told how many
+/// of how many steps are done.
 pub async fn audit(
     config: &Config,
     begun: Begun,
     tables: &Tables,
     rollups: &processor::Lake,
     log: &LogSource,
-    progress: &indicatif::ProgressBar,
+    (wait, progress): (Duration, &indicatif::ProgressBar),
 ) -> Result<Report, Error> {
     let Begun { mut acked, held } = begun;
     let mut report = Report::default();
@@ -194,8 +201,9 @@ pub async fn audit(
         conclude(&ledger, &verdicts, &mut report);
         progress.inc(1);
     }
+    tell_lacking(&mut report);
     totals(tables, log, &dead, &mut report).await?;
-    let patience = if log.is_live() { ROLLUPS_PATIENCE } else { Duration::ZERO };
+    let patience = if log.is_live() { wait } else { Duration::ZERO };
     rollups::compare(rollups, config.rollups().bounds, patience, &mut report).await?;
     report.acked = acked.distinct();
     report.missing = acked.missing();
@@ -291,12 +299,30 @@ fn conclude(ledger: &Ledger, verdicts: &Verdicts, report: &mut Report) {
         }
         foreign += unmatched + beyond;
     }
+    for (partition, lacking) in &verdicts.lacking {
+        let held = report.lacking.get(partition).map_or(*lacking, |held| held.and(*lacking));
+        report.lacking.insert(*partition, held);
+    }
     report.pending += verdicts.pending;
     report.expired += verdicts.expired;
     report.gaps += foreign + verdicts.absent;
     for words in &verdicts.examples {
         report.find(words.clone());
     }
+}
+
+/// Ranges of records of which the lake lacks something, before all else, and how to have them again.
+fn tell_lacking(report: &mut Report) {
+    let mut ranges = Vec::new();
+    for (partition, Lacking { rows, first, last }) in &report.lacking {
+        ranges.push(format!(
+            "partition {partition}: {rows} rows of offsets {first} to {last} of the log are not in the lake"
+        ));
+        report
+            .repairs
+            .push(format!("playhead replay --partition {partition} --from-offset {first} --to-offset {last}"));
+    }
+    report.findings.splice(0..0, ranges);
 }
 
 /// The tables' running totals against what is there: the proof for offsets that the log no longer holds.
@@ -321,12 +347,16 @@ async fn totals(
         let dead_letters = total(&names.dead_letters).await? - letters_removed;
         partition.duplicates_dropped = total(&names.duplicates).await?.unsigned_abs();
         partition.dead_letters = dead.up_to(partition.partition, partition.last_offset);
+        let mut told = report.lacking.get(&partition.partition).map_or(0, |lacking| lacking.rows);
         for (what, said, there) in
             [("rows", rows, partition.rows), ("dead letters", dead_letters, partition.dead_letters)]
         {
             let there = there.cast_signed();
             if said != there {
-                report.gaps += said.abs_diff(there);
+                // What was missed record by record is counted already.
+                let more = said.abs_diff(there);
+                report.gaps += more.saturating_sub(told);
+                told = told.saturating_sub(more);
                 report.find(format!(
                     "partition {}: the table's total says {said} {what}, and there are {there}",
                     partition.partition

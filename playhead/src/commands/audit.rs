@@ -18,8 +18,9 @@ pub async fn run(context: Context, options: Audit) -> Result<Outcome, Error> {
     let lake = storage.lake.tables();
     let log = LogSource::open(&storage.log).await?;
     let begun = Begun::now(&log, options.acked.as_deref()).await?;
+    let wait = Duration::from_secs(options.wait_s);
     let behind = match log.is_live() {
-        true => wait_for_lake(&lake, &log, &begun.held, Duration::from_secs(options.wait_s)).await?,
+        true => wait_for_lake(&lake, &log, &begun.held, wait).await?,
         false => 0,
     };
     let tables = Tables::open(&lake).await?;
@@ -31,7 +32,7 @@ pub async fn run(context: Context, options: Audit) -> Result<Outcome, Error> {
         audit::manifest::write(&tables, file).await?;
     }
     let bar = terminal::progress(2, "audit");
-    let report = audit::audit(&context.config, begun, &tables, &storage.lake.rollups(), &log, &bar).await;
+    let report = audit::audit(&context.config, begun, &tables, &storage.lake.rollups(), &log, (wait, &bar)).await;
     bar.finish_and_clear();
     log.close().await;
     let mut report = report?;
@@ -119,6 +120,9 @@ fn print(report: &Report) {
     for finding in &report.findings {
         terminal::say(format_args!("wrong: {finding}"));
     }
+    if report.findings_more > 0 {
+        terminal::say(format_args!("wrong: and {} more", report.findings_more));
+    }
     let removed: i64 = report.partitions.iter().map(|of| of.removed).sum();
     if removed != 0 {
         terminal::say(format_args!(
@@ -139,11 +143,12 @@ fn print(report: &Report) {
              what is left then, on dates that are not neighbours, was sent with another event_time",
         );
     }
-    if report.windows_wrong > 0 && report.gaps == 0 && report.duplicates == 0 {
+    if !report.repairs.is_empty() {
         terminal::say(
-            "windows that are wrong: `playhead replay --table rollups/NAME` computes them again from events; those from before a \
-             rollup began, `playhead rollup backfill`",
+            "to mend it, as far as the log holds the records; audit after each, since rollups follow events in minutes, and a window may \
+             differ because values of its events were changed:",
         );
+        report.repairs.iter().for_each(|command| terminal::say(format_args!("    {command}")));
     }
     if report.pending > 0 {
         terminal::say(

@@ -14,6 +14,7 @@ use arrow_array::cast::AsArray;
 use benches::{Format, Options, Shape, Target};
 use event::clock::Clock;
 use futures::TryStreamExt;
+use indicatif::ProgressBar;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -85,8 +86,15 @@ pub async fn run(mut context: Context, demo: Demo) -> Result<Outcome, Error> {
     let log = LogSource::open(&storage.log).await?;
     let audit = async {
         let begun = Begun::now(&log, Some(&acked)).await?;
-        audit::audit(&context.config, begun, &tables, &storage.lake.rollups(), &log, &indicatif::ProgressBar::hidden())
-            .await
+        audit::audit(
+            &context.config,
+            begun,
+            &tables,
+            &storage.lake.rollups(),
+            &log,
+            (Duration::ZERO, &ProgressBar::hidden()),
+        )
+        .await
     };
     let audit = audit.await;
     log.close().await;

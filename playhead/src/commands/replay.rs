@@ -129,7 +129,12 @@ async fn brought_to_end(replay: &mut Replay<'_>, job: Result<Job, &Plan>) -> Res
         Err(plan) => replay.begin(plan, &progress).await,
     };
     bar.finish_and_clear();
-    Ok(ended?)
+    ended.map_err(|error| match error {
+        replay::Error::Log(_) | replay::Error::Lake(lake::table::Error::Unavailable(_)) => {
+            format!("{error}. What was replayed stays: run `playhead replay` again, and it goes on from there").into()
+        }
+        error => error.into(),
+    })
 }
 
 fn say_plan(plan: &Plan, as_json: bool) {
@@ -159,10 +164,10 @@ fn say_plan(plan: &Plan, as_json: bool) {
         .job
         .ranges
         .iter()
-        .map(|(partition, range)| format!("{}..{} of partition {partition}", range.start, range.end))
+        .map(|(partition, range)| format!("{} to {} of partition {partition}", range.start, range.end - 1))
         .collect();
     terminal::note(format_args!(
-        "{} rows and {} dead letters are made again, of offsets {}",
+        "{} rows and {} dead letters, as the tables have them now, are made again of offsets {}",
         plan.rows,
         plan.dead_letters,
         ranges.join(", ")
@@ -191,8 +196,9 @@ async fn rollup_again(context: &Context, rollup: &str, asked: &Asked, dry_run: b
     let starts = from_us.max(first_us).max(ended_us(&events).await?)..to_us;
     if dry_run {
         terminal::say(format_args!(
-            "windows of {rollup} that begin at {} or later are computed again",
-            rfc3339(starts.start).unwrap_or_default()
+            "windows of {rollup} that begin at {} or later{}, and are closed, are computed again",
+            rfc3339(starts.start).unwrap_or_default(),
+            rfc3339(starts.end).map_or(String::new(), |end| format!(" and before {end}"))
         ));
         return Ok(Outcome::Right);
     }

@@ -95,4 +95,7 @@ fn damaged_rows_come_back_with_replays_that_are_killed_at_any_moment_and_rollups
     let mut proof = with_settings(&data, &settings);
     let (code, after) = result(&node::output(proof.args(["audit", "--json"])));
     assert_eq!((code, &after["rows"]), (0, &sent.into()), "{after}");
+    let rollups = after["rollups"].as_array().unwrap();
+    let compared: u64 = rollups.iter().map(|rollup| rollup["windows"].as_u64().unwrap()).sum();
+    assert!(compared > 0 && after["windows_wrong"] == 0, "{after}");
 }

@@ -1,4 +1,5 @@
 //! What a rollup's table says of windows: the rows of their newest revisions.
+use super::snapshot::{START, Snapshot};
 use crate::Error;
 use crate::positions::Positions;
 use crate::rollup::Plan;
@@ -9,11 +10,10 @@ use arrow_array::{RecordBatch, UInt32Array};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take_record_batch;
 use futures::TryStreamExt;
-use lake::table::Table;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Start of a row's window.
-pub(super) const START: &str = "window_start";
+/// Rows of windows that are compared at once: with ten columns of a text or a number some 300 MB.
+const ROWS_MAX: usize = 1_000_000;
 const REVISION: &str = "revision";
 
 /// A window's newest revision.
@@ -24,14 +24,14 @@ pub(super) struct Held {
     pub(super) rows: RecordBatch,
 }
 
-/// The newest revisions of the windows that begin at `starts` (µs).
+/// The newest revisions of the windows that begin at `starts` (µs); `None`: they are too many rows, of several windows.
 pub(super) async fn newest(
-    table: &Table,
-    name: &str,
+    snapshot: &Snapshot,
     plan: &Plan,
     starts: &BTreeSet<i64>,
-) -> Result<BTreeMap<i64, Held>, Error> {
-    let latest = latest(table, name, starts).await?;
+) -> Result<Option<BTreeMap<i64, Held>>, Error> {
+    let Snapshot { name, table, .. } = snapshot;
+    let (latest, mut rows_held) = (latest(table, name, starts).await?, 0);
     let made = plan.output().fields().iter().map(|field| field.name().as_str());
     let columns: Vec<&str> = made.chain([REVISION, START]).collect();
     let mut parts: BTreeMap<i64, Vec<RecordBatch>> = BTreeMap::new();
@@ -41,6 +41,10 @@ pub(super) async fn newest(
             let of_windows = of_windows(&batch, |start| latest.get(&start).map(|latest| latest.revision))
                 .ok_or_else(|| of_another_shape(name, &file.path))?;
             for (start, rows) in of_windows {
+                rows_held += rows.len();
+                if rows_held > ROWS_MAX && starts.len() > 1 {
+                    return Ok(None);
+                }
                 let rows = take_record_batch(&batch, &UInt32Array::from(rows)).map_err(arrow)?;
                 let made: Vec<usize> = (0..columns.len() - 2).collect();
                 parts.entry(start).or_default().push(rows.project(&made).map_err(arrow)?);
@@ -52,7 +56,7 @@ pub(super) async fn newest(
         let rows = concat_batches(&parts[0].schema(), &parts).map_err(arrow)?;
         held.extend(latest.get(&start).map(|of| (start, Held { positions: of.positions.clone(), rows })));
     }
-    Ok(held)
+    Ok(Some(held))
 }
 
 /// By start of a window the rows of its newest revision; `None`: the batch has other columns.

@@ -43,9 +43,11 @@ pub(super) fn compare(plan: &Plan, wanted: &WindowRows, held: Option<&RecordBatc
         pairs.push(Pair { name, exactness, wanted: cast(wanted, held.data_type())?, held });
     }
     let (keys, values): (Vec<Pair>, Vec<Pair>) = pairs.into_iter().partition(|pair| pair.exactness == Exactness::Key);
-    let sums_only = !plan.has_every_key() || keys.iter().any(|key| has_other(&key.wanted) || has_other(&key.held));
-    if sums_only {
-        return Ok(Found { sums_only, difference: values.iter().find_map(sums) });
+    let is_put_together = |key: &Pair| has_other(&key.wanted) || has_other(&key.held);
+    if !plan.has_every_key() || wanted.grouped_as_other > 0 || keys.iter().any(is_put_together) {
+        // Of other groups a HAVING may leave out other ones.
+        let difference = if plan.has_having() { None } else { values.iter().find_map(sums) };
+        return Ok(Found { sums_only: true, difference });
     }
     let mut places = Vec::with_capacity(rows);
     let held_at = by_key(&keys, held.num_rows())?;
@@ -115,7 +117,7 @@ fn has_other(keys: &ArrayRef) -> bool {
 /// The first row in which two columns differ.
 fn first_difference(exactness: Exactness, wanted: &ArrayRef, held: &ArrayRef) -> Result<Option<usize>, ArrowError> {
     let is_float = matches!(wanted.data_type(), DataType::Float32 | DataType::Float64);
-    if exactness != Exactness::Rounded || !is_float {
+    if !matches!(exactness, Exactness::Sum | Exactness::Rounded) || !is_float {
         let differs = distinct(wanted, held)?;
         return Ok((0..differs.len()).find(|row| differs.value(*row)));
     }
@@ -136,7 +138,7 @@ const ROUNDING: f64 = 1e-6;
 
 /// Sums of whole numbers over all groups: the same, however groups were put together.
 fn sums(pair: &Pair) -> Option<String> {
-    if pair.exactness != Exactness::Rounded {
+    if pair.exactness != Exactness::Sum {
         return None;
     }
     let sum = |array: &ArrayRef| {

@@ -154,7 +154,12 @@ impl Corrected {
         let counted = Arc::new(counted);
         self.needs.retain(|start, _| marks.contains_key(start));
         due.fence = self.table.corrections().await?;
-        let first_start_us = self.table.first_start().await?;
+        let (counted_from_us, first_start_us) = (self.table.counted_from_us().await?, self.table.first_start().await?);
+        let is_anothers = |start: i64, end_us: i64| match counted_from_us {
+            Some(from) => end_us <= from,
+            // A table of a version that did not say.
+            None => first_start_us.is_none_or(|first| start < first),
+        };
         let can_be = |(_, mark): &(&i64, &Mark)| mark.end_us <= watermark_us && reached.has(mark);
         let mut marks: Vec<(i64, &Mark)> = marks.iter().filter(can_be).map(|(start, mark)| (*start, mark)).collect();
         // Late events go before what is filled in.
@@ -182,10 +187,7 @@ impl Corrected {
                     Some(held) if !covers(&reached.positions, &held.positions) => {}
                     Some(held) if now_us < held.closed_at.saturating_add(wait_us(held.revision)) => {}
                     // It was never this rollup's: nothing that went was counted.
-                    None if mark.awaits.is_some()
-                        && !mark.has_late_events()
-                        && first_start_us.is_none_or(|first| *start < first) =>
-                    {
+                    None if mark.awaits.is_some() && !mark.has_late_events() && is_anothers(*start, mark.end_us) => {
                         is_covered(&mark.positions, Some(reached.rewrites))
                     }
                     // One that was merged, or left to the correction, knew of partitions that who marked it did not have.

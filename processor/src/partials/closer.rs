@@ -111,6 +111,8 @@ type Unreadable = BTreeMap<i64, u64>;
 struct Due {
     /// W as it is.
     from_us: Option<i64>,
+    /// W when the last partition was begun.
+    began_us: i64,
     /// W as it is to be.
     to_us: i64,
     /// P of all partitions. What they have of these windows below it is in the partials: what came later is late, and such
@@ -165,7 +167,9 @@ impl Merged {
             late.mark(&self.marks(&unreadable, &due.reached, closed_at)).await?;
             windows.retain(|window| !unreadable.contains_key(&window.start_us));
         }
-        let commit = self.table.prepare_merged(&windows, due.from_us, due.to_us, &due.reached, closed_at).await?;
+        let Due { from_us, began_us, to_us, .. } = due;
+        let prepared = self.table.prepare_merged(&windows, from_us, began_us, to_us, &due.reached, closed_at);
+        let commit = prepared.await?;
         // Superseded: another one closes, and what it did is looked at in the next pass.
         if let Outcome::Committed { .. } = self.table.commit_merged(&commit).await? {
             self.at_once = (self.at_once * 2).min(CLOSED_AT_ONCE);
@@ -225,7 +229,7 @@ impl Merged {
             _ => closed_to_us,
         };
         let reached = standing.into_iter().map(|(partition, position)| (partition, position.next)).collect();
-        Ok(Some(Due { from_us, to_us, reached, files, starts: starts.into_iter().collect(), more }))
+        Ok(Some(Due { from_us, began_us, to_us, reached, files, starts: starts.into_iter().collect(), more }))
     }
 
     /// The rows of these windows; and of those that another version has a part of, how many events it counted at least.

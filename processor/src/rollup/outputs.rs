@@ -39,7 +39,9 @@ pub(crate) enum Exactness {
     Key,
     /// Equal.
     Equal,
-    /// Equal, floats up to what the order of additions changes.
+    /// A count or a sum: equal, floats up to what the order of additions changes.
+    Sum,
+    /// Computed from sums, maybe: the same.
     Rounded,
 }
 
@@ -57,7 +59,8 @@ impl Output {
     pub(super) fn exactness(&self) -> Exactness {
         match self.merge {
             Some(Merge::Key) => Exactness::Key,
-            Some(Merge::Sum) | None => Exactness::Rounded,
+            Some(Merge::Sum) => Exactness::Sum,
+            None => Exactness::Rounded,
             // Sketches too: they depend on the values alone.
             Some(_) => Exactness::Equal,
         }

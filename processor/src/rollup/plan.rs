@@ -172,7 +172,7 @@ impl Plan {
 
     /// How rows of several windows become rows of a longer time, by column; refused when one can't be merged.
     pub fn merges(&self) -> Result<Vec<(&str, Merge)>, Refused> {
-        if self.above.filters() {
+        if self.has_having() {
             return Err(Refused::new(
                 "its HAVING leaves groups out in each window, which may belong to the longer time",
                 "leave out the HAVING, and filter when you read",
@@ -202,6 +202,11 @@ impl Plan {
     /// Whether its rows can be told apart by their columns.
     pub(crate) fn has_every_key(&self) -> bool {
         self.missing_key().is_none()
+    }
+
+    /// Whether it leaves groups out by what they come to.
+    pub(crate) fn has_having(&self) -> bool {
+        self.above.filters()
     }
 
     /// By column, how near another computation of the same events comes.

@@ -55,7 +55,9 @@ impl Output {
         closed_at: Micros,
     ) -> Result<Commit, Error> {
         match (self, closed) {
-            (Output::Rows(table), Closed::Rows(windows)) => Ok(table.prepare(windows, after, closed_at).await?),
+            (Output::Rows(table), Closed::Rows(windows)) => {
+                Ok(table.prepare(windows, before, after, closed_at).await?)
+            }
             (Output::Partials(table), Closed::Partials(windows)) => Ok(table.prepare(windows, before, after).await?),
             _ => Err(Error::Broken("windows were closed for another table".to_owned())),
         }

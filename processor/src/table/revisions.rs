@@ -29,6 +29,11 @@ impl RollupTable {
         self.table.txn(&standing::corrections(&self.base)).await
     }
 
+    /// W when it was counted first, as [`standing::counted_from_us`].
+    pub(crate) async fn counted_from_us(&self) -> Result<Option<i64>, Error> {
+        standing::counted_from_us(&self.name, &self.table).await
+    }
+
     /// Start of the first window that the table may have, µs, as its files' statistics say; `None`: it has no file.
     pub(crate) async fn first_start(&self) -> Result<Option<i64>, Error> {
         self.table.first_time(START).await

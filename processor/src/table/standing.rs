@@ -22,6 +22,16 @@ pub(crate) fn base(log: &str, rollup: &str) -> String {
     format!("processor/{log}/{rollup}")
 }
 
+/// W when the rollup was counted first: of windows that end at or before it there are only those that were filled in.
+pub(super) fn counted_from(base: &str) -> String {
+    format!("{base}/{BEGAN}")
+}
+
+/// The same of a rollup's table, µs; `None`: nothing was committed yet, or by a version that did not say.
+pub(crate) async fn counted_from_us(rollup: &str, table: &Table) -> Result<Option<i64>, Error> {
+    table.txn(&counted_from(&base(&table.property(LOG).unwrap_or_default(), rollup))).await
+}
+
 pub(super) fn corrections(base: &str) -> String {
     format!("{base}/corrections")
 }

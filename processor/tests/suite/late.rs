@@ -227,11 +227,14 @@ pub async fn check(harness: &Harness, written: &Written, seed: u64) -> bool {
     starts.iter().all(|start| newest.get(start).is_some_and(|newest| newest.groups == count(*start, &|_| u64::MAX)))
 }
 
-/// An audit at this moment, beside whoever runs.
-async fn finds_nothing_wrong(harness: &Harness, seed: u64) {
+/// An audit at this moment, beside whoever runs; how many windows it compared while others waited.
+async fn finds_nothing_wrong(harness: &Harness, seed: u64) -> u64 {
+    let mut compared = 0;
     for (name, of) in audited(harness).await {
         assert_eq!(of.different, BTreeMap::new(), "seed {seed}: the audit of {name} calls right windows wrong");
+        compared += if of.waiting > 0 { of.windows } else { 0 };
     }
+    compared
 }
 
 /// A last event of each partition closes every window; in the end all is counted, and nothing waits.
@@ -263,7 +266,8 @@ pub async fn ends_right(harness: &Harness, mut written: Written, seed: u64) {
     .await;
 }
 
-async fn killed_while_events_come_late(seed: u64) {
+/// Windows that were audited while others waited.
+async fn killed_while_events_come_late(seed: u64) -> u64 {
     let mut random = StdRng::seed_from_u64(seed);
     let mut harness = Harness::new(2, vec![rollup("devices", BY_DEVICE)]);
     // Half of the time windows are not kept open, since there are too many.
@@ -271,7 +275,7 @@ async fn killed_while_events_come_late(seed: u64) {
         harness.config.bounds.windows_max = random.random_range(1..3);
     }
     let mut written: Written = vec![Vec::new(), Vec::new()];
-    let mut number = 0;
+    let (mut number, mut audited) = (0, 0);
     for round in 0..6_i64 {
         // Often the lake has less than what was counted.
         let flush_age_ms = random.random_range(5..100);
@@ -296,7 +300,7 @@ async fn killed_while_events_come_late(seed: u64) {
             written[partition as usize].push(rows);
             tokio::time::sleep(Duration::from_micros(random.random_range(0..4_000))).await;
             if random.random_bool(0.05) {
-                finds_nothing_wrong(&harness, seed).await;
+                audited += finds_nothing_wrong(&harness, seed).await;
             }
         }
         tokio::time::sleep(Duration::from_micros(random.random_range(0..40_000))).await;
@@ -310,13 +314,17 @@ async fn killed_while_events_come_late(seed: u64) {
     ends_right(&harness, written, seed).await;
     running.stop().await;
     sink.stop().await;
+    audited
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_any_moment_while_events_come_late_each_revision_is_true_and_the_newest_count_all() {
+    let mut audited = 0;
     for seed in 0..8 {
-        killed_while_events_come_late(seed).await;
+        audited += killed_while_events_come_late(seed).await;
     }
+    println!("{audited} windows were audited beside others that waited");
+    assert!(audited > 10, "too few audits met a correction: {audited}");
 }
 
 #[tokio::test]
