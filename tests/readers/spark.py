@@ -31,6 +31,7 @@ def session(jars):
         "spark.driver.host": "127.0.0.1",
         "spark.driver.memory": "1g",
         "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
         "spark.log.level": "ERROR",
     }
     builder = SparkSession.builder.master("local[1]")
