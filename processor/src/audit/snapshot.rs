@@ -11,6 +11,8 @@ use lake::table::Table;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+/// Why a rollup that has begun only now is not compared.
+pub const NOTHING_CLOSED: &str = "it has closed no window yet";
 /// Start of a row's window.
 pub(super) const START: &str = "window_start";
 /// How often the lake is looked at while it lacks what a rollup has read.
@@ -100,14 +102,12 @@ impl Snapshot {
     /// The windows that are closed and whose rows of `events` are all there, from the first one that the table has or counted;
     /// `Err`: why they can't be told, in words.
     pub(super) async fn starts(&self, windows: Windows) -> Result<Result<Vec<i64>, String>, Error> {
-        let counted =
-            match self.counted_from_us {
-                // Of the windows of the first event one ends after it, and the first begins a length before.
-                Some(from) => self.events.first_time("event_time").await?.map(|first| {
-                    first.saturating_sub(windows.length_us()).max(from.saturating_sub(windows.length_us()))
-                }),
-                None => None,
-            };
+        let counted = match self.counted_from_us {
+            // The first window that ends after both began a length before.
+            Some(from) => self.events.first_time("event_time").await?.map(|first| first.max(from)),
+            None => None,
+        };
+        let counted = counted.map(|time| time.saturating_sub(windows.length_us()));
         let first = self.table.first_time(START).await?.into_iter().chain(counted).min();
         let Some(first) = first else { return Ok(Ok(Vec::new())) };
         let first = windows.latest_start(first.max(self.ended_us).saturating_add(windows.slide_us() - 1));
@@ -123,6 +123,3 @@ impl Snapshot {
         })
     }
 }
-
-/// A rollup that has begun only now.
-pub const NOTHING_CLOSED: &str = "it has closed no window yet";
