@@ -26,7 +26,7 @@ mod tend;
 mod vacuum;
 
 pub use job::{Job, Tended};
-pub use lease::{EPOCH, HELD_UNTIL, held_until};
+pub use lease::{EPOCH, held_until};
 pub use pace::Pace;
 pub use plan::{one_pass, plan};
 pub use tend::{tell_stopped, tend};

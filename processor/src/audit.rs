@@ -51,17 +51,6 @@ pub struct Audited {
     pub different: BTreeMap<i64, String>,
 }
 
-/// What a look came to.
-#[derive(Default)]
-struct Looked {
-    windows: u64,
-    rows: u64,
-    waiting: u64,
-    sums_only: u64,
-    /// By start of the window, µs.
-    different: BTreeMap<i64, String>,
-}
-
 /// The rollups of this lake that somebody keeps, and that an audit is about.
 ///
 /// # Errors
@@ -77,38 +66,38 @@ pub async fn rollups(lake: &Lake) -> Result<BTreeMap<String, Definition>, Error>
 /// The lake, or tables that can't be read.
 pub async fn audit(lake: &Lake, definition: &Definition, groups: Bounds, patience: Duration) -> Result<Audited, Error> {
     let name = &definition.name;
-    let not_compared = |why: String| Audited { rollup: name.clone(), not_compared: Some(why), ..Audited::default() };
     let plan = match Plan::new(definition).await {
         Ok(plan) => Arc::new(plan),
-        Err(reason) => return Ok(not_compared(reason.to_string())),
+        Err(reason) => return Ok(Audited::not_compared(name, reason)),
     };
     let mut snapshot = match Snapshot::open(lake, name, patience).await? {
         Ok(snapshot) => snapshot,
-        Err(why) => return Ok(not_compared(why)),
+        Err(why) => return Ok(Audited::not_compared(name, why)),
     };
     let starts = match snapshot.starts(plan.windows).await? {
         Ok(starts) => starts,
-        Err(why) => return Ok(not_compared(why)),
+        Err(why) => return Ok(Audited::not_compared(name, why)),
     };
-    let Looked { windows, rows, waiting, sums_only, mut different } = look(&snapshot, &plan, groups, starts).await?;
+    let mut audited = look(&snapshot, &plan, groups, starts).await?;
     for _ in 1..LOOKS {
-        if different.is_empty() {
+        if audited.different.is_empty() {
             break;
         }
         let newer = snapshot.newer(lake).await?;
         if newer.is_as(&snapshot) {
             break;
         }
-        different = look(&newer, &plan, groups, different.into_keys().collect()).await?.different;
+        let again = audited.different.into_keys().collect();
+        audited.different = look(&newer, &plan, groups, again).await?.different;
         snapshot = newer;
     }
-    let (rollup, wrong) = (name.clone(), different.len() as u64);
-    Ok(Audited { rollup, windows, rows, waiting, sums_only, wrong, not_compared: None, different })
+    audited.wrong = audited.different.len() as u64;
+    Ok(audited)
 }
 
 /// Compares these windows, as many at once as memory allows.
-async fn look(snapshot: &Snapshot, plan: &Arc<Plan>, groups: Bounds, starts: Vec<i64>) -> Result<Looked, Error> {
-    let mut looked = Looked::default();
+async fn look(snapshot: &Snapshot, plan: &Arc<Plan>, groups: Bounds, starts: Vec<i64>) -> Result<Audited, Error> {
+    let mut looked = Audited { rollup: snapshot.name.clone(), ..Audited::default() };
     let is_whole = |start: &i64| *start >= snapshot.ended_us;
     let (marked, starts): (Vec<i64>, Vec<i64>) =
         starts.into_iter().filter(is_whole).partition(|start| snapshot.marked.contains(start));
@@ -132,7 +121,7 @@ async fn compare(
     plan: &Arc<Plan>,
     groups: Bounds,
     starts: &BTreeSet<i64>,
-    looked: &mut Looked,
+    looked: &mut Audited,
 ) -> Result<bool, Error> {
     let Some(held) = held::newest(snapshot, plan, starts).await? else { return Ok(false) };
     // Corrections that knew more than was read yet.
@@ -167,7 +156,12 @@ async fn compare(
     Ok(true)
 }
 
-impl Looked {
+impl Audited {
+    /// Of a rollup that there is nothing to compare of.
+    pub fn not_compared(rollup: &str, why: impl ToString) -> Audited {
+        Audited { rollup: rollup.to_owned(), not_compared: Some(why.to_string()), ..Audited::default() }
+    }
+
     fn add(&mut self, plan: &Plan, windows: Vec<WindowRows>, mut held: BTreeMap<i64, Held>) -> Result<(), Error> {
         for window in windows {
             let start_us = window.start_us;

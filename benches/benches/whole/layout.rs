@@ -2,7 +2,7 @@
 //!
 //! A few million events of the audience come through `up`; the rest are these again, written straight into the table: other
 //! ids, sessions, viewers, offsets and days, the same titles, devices and figures.
-use super::maintenance::{children_cpu_s, peak_of};
+use super::maintenance::{WITHOUT_ROLLUPS, children_cpu_s, peak_of, playhead};
 use super::roles::{Process, binary};
 use super::setting;
 use super::table::{Fact, Table};
@@ -13,6 +13,7 @@ use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, Timesta
 use futures::TryStreamExt;
 use lake::location::Location;
 use lake::table::{Commit, Outcome, Table as DeltaTable};
+use lake::tables::DAY_US;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use std::collections::BTreeMap;
@@ -21,10 +22,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-const DAY_US: i64 = 86_400_000_000;
 /// The events lie on so many days.
 const DAYS: i64 = 4;
-const WITHOUT_ROLLUPS: [(&str, &str); 1] = [("PLAYHEAD_ROLLUP_DEFAULTS", "false")];
 
 /// `BENCH_EVENTS` (default 100 million) events.
 pub fn one_title_one_day(_runs: u32, table: &mut Table) {
@@ -147,9 +146,7 @@ async fn bytes(location: &Location) -> u64 {
 }
 
 fn sql(dir: &Path, statement: &str) -> String {
-    let mut command = Command::new(binary());
-    command.arg("--data").arg(dir.join("data")).args(["sql", "--format", "csv", statement]).current_dir(dir);
-    let output = command.output().expect("an answer");
+    let output = playhead(dir, &["sql", "--format", "csv", statement]).output().expect("an answer");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-const WITHOUT_ROLLUPS: [(&str, &str); 1] = [("PLAYHEAD_ROLLUP_DEFAULTS", "false")];
+pub const WITHOUT_ROLLUPS: [(&str, &str); 1] = [("PLAYHEAD_ROLLUP_DEFAULTS", "false")];
 const UNIT: &str = "CPU-s a million events";
 
 /// Two million events: the sink's way into an empty lake beside a replay of all, then their compaction beside its bare work.
@@ -56,12 +56,17 @@ pub fn replay_and_compaction(runs: u32, table: &mut Table) {
     table.row(row("compaction", "read, sort, write of the same files, in memory", compactions, 0.6));
 }
 
+/// A command on this folder's data.
+pub fn playhead(dir: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.arg("--data").arg(dir.join("data")).args(arguments).envs(WITHOUT_ROLLUPS).current_dir(dir);
+    command
+}
+
 /// CPU-seconds that a command takes.
 fn command(dir: &Path, arguments: &[&str]) -> f64 {
     let before = children_cpu_s();
-    let mut command = Command::new(binary());
-    command.arg("--data").arg(dir.join("data")).args(arguments).envs(WITHOUT_ROLLUPS).stdout(Stdio::null());
-    let status = command.current_dir(dir).status().expect("it runs");
+    let status = playhead(dir, arguments).stdout(Stdio::null()).status().expect("it runs");
     assert!(status.success(), "{arguments:?}: {status}");
     children_cpu_s() - before
 }
@@ -121,9 +126,7 @@ fn beside_replays(dir: &Path, until: &str, up: &Process, load: &Load) -> Outcome
 
 /// Runs a command to its end; its memory at most, MB.
 pub fn peak_of(dir: &Path, arguments: &[&str]) -> f64 {
-    let mut command = Command::new(binary());
-    command.arg("--data").arg(dir.join("data")).args(arguments).envs(WITHOUT_ROLLUPS).stdout(Stdio::null());
-    let mut child = command.current_dir(dir).spawn().expect("it runs");
+    let mut child = playhead(dir, arguments).stdout(Stdio::null()).spawn().expect("it runs");
     let mut peak_kb = 0.0_f64;
     loop {
         let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();

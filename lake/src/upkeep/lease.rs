@@ -20,7 +20,7 @@ use crate::table::{Commit, Error, Outcome, Table, Txn};
 pub const EPOCH: &str = "maintenance/epoch";
 
 /// appId of the time until which a job holds the lease, ms since 1970.
-pub const HELD_UNTIL: &str = "maintenance/held_until";
+const HELD_UNTIL: &str = "maintenance/held_until";
 
 /// A time further ahead is of a clock that is wrong, and holds nothing.
 const HELD_MS_MAX: i64 = 900_000;

@@ -22,10 +22,12 @@ pub async fn compare(
             files::check(&table, report).await?;
         }
         let audited = match events_are_whole && report.files_wrong == wrong_before {
-            false if events_are_whole => not_compared(&name, "files of its table are wrong"),
-            false => not_compared(&name, "files of events or dead_letters are wrong"),
+            false if events_are_whole => Audited::not_compared(&name, "files of its table are wrong"),
+            false => Audited::not_compared(&name, "files of events or dead_letters are wrong"),
             // What is wrong with one keeps nobody from hearing of the others.
-            true => audit(lake, &definition, groups, patience).await.unwrap_or_else(|error| not_compared(&name, error)),
+            true => audit(lake, &definition, groups, patience)
+                .await
+                .unwrap_or_else(|error| Audited::not_compared(&name, error)),
         };
         if let Some(why) = audited.not_compared.as_ref().filter(|why| *why != NOTHING_CLOSED) {
             report.find(format!("rollup {name} was not compared: {why}"));
@@ -44,8 +46,4 @@ pub async fn compare(
         report.rollups.push(audited);
     }
     Ok(())
-}
-
-fn not_compared(rollup: &str, why: impl std::fmt::Display) -> Audited {
-    Audited { rollup: rollup.to_owned(), not_compared: Some(why.to_string()), ..Audited::default() }
 }

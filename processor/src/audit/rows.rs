@@ -49,57 +49,47 @@ pub(super) fn compare(plan: &Plan, wanted: &WindowRows, held: Option<&RecordBatc
         let difference = if plan.has_having() { None } else { values.iter().find_map(sums) };
         return Ok(Found { sums_only: true, difference });
     }
+    let held_keys = as_bytes(keys.iter().map(|key| &key.held), held.num_rows())?;
+    let held_at: HashMap<Vec<u8>, u32> = held_keys.into_iter().zip(0..).collect();
+    // Where the table has each row of the SQL.
     let mut places = Vec::with_capacity(rows);
-    let held_at = by_key(&keys, held.num_rows())?;
-    let wanted_keys = convert(&keys, |key| &key.wanted)?;
-    let of_row = |row: usize| wanted_keys.as_ref().map_or(Vec::new(), |keys| keys.row(row).as_ref().to_vec());
-    for row in 0..rows {
-        let place = held_at.get(&of_row(row));
-        if place.is_none() {
-            return found(Some(format!("no row of {}, and events gives one", group(&keys, |key| &key.wanted, row))));
-        }
-        places.extend(place.map(|place| (row as u32, *place)));
+    for (row, key) in as_bytes(keys.iter().map(|key| &key.wanted), rows)?.iter().enumerate() {
+        let Some(place) = held_at.get(key) else {
+            return found(Some(format!("no row of {}, and events gives one", group(&keys, row))));
+        };
+        places.push(*place);
     }
     if held.num_rows() != rows {
         return found(Some(format!("{} rows, and events gives {rows}", held.num_rows())));
     }
-    let (at_wanted, at_held): (Vec<u32>, Vec<u32>) = places.into_iter().unzip();
-    let (at_wanted, at_held) = (UInt32Array::from(at_wanted), UInt32Array::from(at_held));
+    let places = UInt32Array::from(places);
     for pair in values {
-        let (wanted, held) = (take(&pair.wanted, &at_wanted, None)?, take(&pair.held, &at_held, None)?);
-        if let Some(row) = first_difference(pair.exactness, &wanted, &held)? {
+        let held = take(&pair.held, &places, None)?;
+        if let Some(row) = first_difference(pair.exactness, &pair.wanted, &held)? {
             let told = |array: &ArrayRef| array_value_to_string(array, row).unwrap_or_default();
-            let group = group(&keys, |key| &key.wanted, at_wanted.value(row) as usize);
-            let (name, held, wanted) = (pair.name, told(&held), told(&wanted));
+            let (name, group) = (pair.name, group(&keys, row));
+            let (held, wanted) = (told(&held), told(&pair.wanted));
             return found(Some(format!("{name} of {group} is {held}, and events gives {wanted}")));
         }
     }
     found(None)
 }
 
-/// Where each group of the table stands.
-fn by_key(keys: &[Pair], rows: usize) -> Result<HashMap<Vec<u8>, u32>, ArrowError> {
-    let held = convert(keys, |key| &key.held)?;
-    let key = |row: usize| held.as_ref().map_or(Vec::new(), |keys| keys.row(row).as_ref().to_vec());
-    Ok((0..rows).map(|row| (key(row), row as u32)).collect())
-}
-
-/// Keys as bytes; `None`: the SQL groups by nothing.
-fn convert<'a>(
-    keys: &'a [Pair],
-    side: impl Fn(&'a Pair<'a>) -> &'a ArrayRef,
-) -> Result<Option<arrow_row::Rows>, ArrowError> {
-    if keys.is_empty() {
-        return Ok(None);
+/// The keys of so many rows as bytes; nothing where the SQL groups by nothing.
+fn as_bytes<'a>(keys: impl Iterator<Item = &'a ArrayRef>, rows: usize) -> Result<Vec<Vec<u8>>, ArrowError> {
+    let columns: Vec<ArrayRef> = keys.cloned().collect();
+    if columns.is_empty() {
+        return Ok(vec![Vec::new(); rows]);
     }
-    let columns: Vec<ArrayRef> = keys.iter().map(|key| side(key).clone()).collect();
     let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
-    RowConverter::new(fields)?.convert_columns(&columns).map(Some)
+    let keys = RowConverter::new(fields)?.convert_columns(&columns)?;
+    Ok(keys.iter().map(|key| key.as_ref().to_vec()).collect())
 }
 
-fn group<'a>(keys: &'a [Pair], side: impl Fn(&'a Pair<'a>) -> &'a ArrayRef, row: usize) -> String {
-    let told = |key: &'a Pair| {
-        let array = side(key);
+/// The group of a row that the SQL gives, in words.
+fn group(keys: &[Pair], row: usize) -> String {
+    let told = |key: &Pair| {
+        let array = &key.wanted;
         let value =
             if array.is_null(row) { "null".into() } else { array_value_to_string(array, row).unwrap_or_default() };
         format!("{}={value}", key.name)
