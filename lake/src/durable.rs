@@ -29,6 +29,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use upload::Upload;
 
@@ -85,6 +86,8 @@ struct Shared {
     disk: Arc<dyn Disk>,
     failure: OnceLock<SyncFailed>,
     folders: Mutex<HashSet<PathBuf>>,
+    /// One more than the newest commit seen; 0 before the log was listed.
+    commits: AtomicU64,
 }
 
 impl DurableFileSystem {
@@ -95,7 +98,13 @@ impl DurableFileSystem {
 
     /// The same over another `disk`.
     pub fn with_disk(base: impl Into<PathBuf>, disk: Arc<dyn Disk>) -> DurableFileSystem {
-        let shared = Shared { base: base.into(), disk, failure: OnceLock::new(), folders: Mutex::default() };
+        let shared = Shared {
+            base: base.into(),
+            disk,
+            failure: OnceLock::new(),
+            folders: Mutex::default(),
+            commits: AtomicU64::new(0),
+        };
         DurableFileSystem { files: LocalFileSystem::new(), shared: Arc::new(shared) }
     }
 
@@ -342,10 +351,10 @@ impl ObjectStore for DurableFileSystem {
         else {
             return self.files.list_with_offset(prefix, offset);
         };
-        let (files, offset) = (self.files.clone(), offset.clone());
+        let (files, shared, offset) = (self.files.clone(), self.shared.clone(), offset.clone());
         let listed = async move {
             let (prefix, after) = (log.clone(), offset.clone());
-            match blocking(move || listing::list(&folder, &prefix, &after)).await {
+            match blocking(move || shared.list_log(&folder, &prefix, &after)).await {
                 Ok(Some(metas)) => futures::stream::iter(metas.into_iter().map(Ok)).boxed(),
                 Ok(None) => files.list_with_offset(Some(&log), &offset),
                 Err(error) => futures::stream::iter([Err(error)]).boxed(),

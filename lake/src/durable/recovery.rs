@@ -1,4 +1,5 @@
 //! What a start finds after a crash, and makes whole before anything builds on it.
+use super::listing::version;
 use super::{DurableFileSystem, Result, Shared, blocking, digits, failed};
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -94,12 +95,6 @@ fn names(folder: &Path) -> std::io::Result<Vec<String>> {
     fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
 }
 
-/// The version that a name in `_delta_log` begins with.
-fn version(name: &str) -> Option<u64> {
-    let (digits, _) = name.split_once('.')?;
-    (digits.len() == 20).then(|| digits.parse().ok()).flatten()
-}
-
 pub(super) fn is_leftover(name: &str) -> bool {
     name.rsplit_once('#').is_some_and(|(_, digits)| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
 }
@@ -159,13 +154,5 @@ mod tests {
         assert!(path.exists());
         assert!(remove_if_old(&path, modified + LEFTOVER_AGE));
         assert!(!path.exists());
-    }
-
-    #[test]
-    fn a_version_is_the_number_of_twenty_digits() {
-        assert_eq!(version("00000000000000000042.json"), Some(42));
-        assert_eq!(version("00000000000000000042.checkpoint.parquet"), Some(42));
-        assert_eq!(version("_last_checkpoint"), None);
-        assert_eq!(version("42.json"), None);
     }
 }

@@ -1,16 +1,17 @@
-//! Rows sorted by (content_id, event_time), and by their place where these are equal: by DataFusion, which spills to disk what
-//! does not fit into its memory.
+//! Rows sorted by title, hour, session and time, and by their place where these are equal: by DataFusion, which spills to disk
+//! what does not fit into its memory. Why by session within the hour: decision 16.
 use super::Config;
 use crate::limits::BATCH_ROWS;
 use arrow_array::RecordBatch;
-use arrow_schema::{SchemaRef, SortOptions};
+use arrow_schema::{DataType, Schema, SchemaRef, SortOptions};
 use datafusion::common::config::SpillCompression;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder, TaskContext};
-use datafusion::physical_expr::expressions::col;
-use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, col, lit};
+use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -23,8 +24,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What sorted files are sorted by; nulls last.
-const ORDER: [&str; 5] = ["content_id", "event_time", "_partition", "_offset", "_row"];
+/// The hour of `event_time` is one of the columns that files are sorted by.
+const HOUR_US: i64 = 3_600_000_000;
 
 /// Rows to be sorted, as DataFusion asks for them: once.
 struct Input {
@@ -81,9 +82,8 @@ pub(crate) fn sorted(
 fn execute(input: Input, config: &Config, spill_dir: &Path) -> Result<SendableRecordBatchStream> {
     let schema = input.schema.clone();
     let options = SortOptions { descending: false, nulls_first: false };
-    let order = ORDER.iter().map(|name| Ok(PhysicalSortExpr::new(col(name, &schema)?, options)));
-    let order = LexOrdering::new(order.collect::<Result<Vec<_>>>()?);
-    let order = order.ok_or_else(|| DataFusionError::Internal("no order".to_owned()))?;
+    let order = order(&schema)?.into_iter().map(|by| PhysicalSortExpr::new(by, options));
+    let order = LexOrdering::new(order).ok_or_else(|| DataFusionError::Internal("no order".to_owned()))?;
     let rows = StreamingTableExec::try_new(schema, vec![Arc::new(input)], None, [], false, None)?;
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(FairSpillPool::new(config.memory_bytes)))
@@ -98,6 +98,16 @@ fn execute(input: Input, config: &Config, spill_dir: &Path) -> Result<SendableRe
         .with_spill_compression(SpillCompression::Lz4Frame);
     let context = SessionStateBuilder::new().with_config(session).with_runtime_env(runtime).build().task_ctx();
     SortExec::new(order, Arc::new(rows)).execute(0, context)
+}
+
+/// What sorted files are sorted by; nulls last.
+fn order(schema: &Schema) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
+    let column = |name| col(name, schema);
+    let at_us: Arc<dyn PhysicalExpr> = Arc::new(CastExpr::new(column("event_time")?, DataType::Int64, None));
+    let hour: Arc<dyn PhysicalExpr> = Arc::new(BinaryExpr::new(at_us, Operator::Divide, lit(HOUR_US)));
+    let rest = ["session_id", "event_time", "_partition", "_offset", "_row"];
+    let rest = rest.into_iter().map(column).collect::<Result<Vec<_>>>()?;
+    Ok([vec![column("content_id")?, hour], rest].concat())
 }
 
 fn of_sort(table: &str, spill_dir: &Path, error: &DataFusionError) -> Error {

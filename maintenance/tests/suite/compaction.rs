@@ -5,13 +5,14 @@ use lake::tables::txn_names;
 use maintenance::{Config, Step};
 
 #[tokio::test]
-async fn what_lay_unsorted_is_one_file_a_date_sorted_by_title_and_time() {
+async fn what_lay_unsorted_is_one_file_a_date_sorted_by_title_hour_session_and_time() {
     let (lake, told) = (Lake::new(), Told::default());
     let mut table = lake.table().await;
     let mut events = Vec::new();
     for flush in 0..5_i64 {
         let of_flush: Vec<Event> = (0..40)
             .map(|at| event(at % 2, flush * 100 + i64::from(at), (flush * 40) as u32 + at as u32, i64::from(at) % 3))
+            .map(|event| Event { time_us: event.time_us + i64::from(event.id % 3) * 3_600_000_000, ..event })
             .collect();
         append(&mut table, &of_flush).await;
         events.extend(of_flush);
@@ -26,8 +27,7 @@ async fn what_lay_unsorted_is_one_file_a_date_sorted_by_title_and_time() {
     assert_eq!(files.len(), 3);
     for (path, events) in files {
         assert!(path.contains("/sorted-"), "{path}");
-        let by = |event: &Event| (event.title.is_none(), event.title.clone(), event.time_us, event.place);
-        assert!(events.is_sorted_by_key(by), "{events:?}");
+        assert!(events.is_sorted_by_key(Event::order), "{events:?}");
     }
     assert_eq!((rewrites(&table).await, told.marks.lock().unwrap().len()), (0, 0), "no row changed");
 }
@@ -98,9 +98,8 @@ async fn what_does_not_fit_into_memory_is_spilled_and_comes_out_in_order_over_se
     let mut ranges: Vec<_> = files
         .iter()
         .map(|(_, events)| {
-            let keys: Vec<_> = events.iter().map(|event| (event.title.clone(), event.time_us)).collect();
-            assert!(keys.is_sorted());
-            (keys.first().cloned(), keys.last().cloned())
+            assert!(events.is_sorted_by_key(Event::order));
+            (events.first().map(Event::order), events.last().map(Event::order))
         })
         .collect();
     ranges.sort();

@@ -38,6 +38,25 @@ pub fn event(partition: i32, offset: i64, id: u32, day: i64) -> Event {
     Event { place: (partition, offset, 0), id, time_us: FIRST_DAY_US + day * DAY_US + i64::from(id) * 1_000_000, title }
 }
 
+impl Event {
+    /// Its session: one of seven.
+    pub fn session(&self) -> String {
+        format!("session-{}", self.id % 7)
+    }
+
+    /// What compacted files are sorted by.
+    pub fn order(&self) -> impl Ord + use<> {
+        (
+            self.title.is_none(),
+            self.title.clone(),
+            self.time_us / 3_600_000_000,
+            self.session(),
+            self.time_us,
+            self.place,
+        )
+    }
+}
+
 pub fn date(time_us: i64) -> String {
     format!("2026-11-{}", 20 + (time_us - FIRST_DAY_US).div_euclid(DAY_US))
 }
@@ -122,6 +141,7 @@ pub fn batch(table: &Table, events: &[Event]) -> RecordBatch {
                     .with_data_type(field.data_type().clone()),
             ),
             "content_id" => Arc::new(events.iter().map(|event| event.title.clone()).collect::<StringArray>()),
+            "session_id" => Arc::new(StringArray::from_iter_values(events.iter().map(Event::session))),
             "_partition" => Arc::new(Int32Array::from_iter_values(events.iter().map(|event| event.place.0))),
             "_offset" => Arc::new(Int64Array::from_iter_values(events.iter().map(|event| event.place.1))),
             "_row" => Arc::new(Int64Array::from_iter_values(events.iter().map(|event| event.place.2))),
