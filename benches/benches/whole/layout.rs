@@ -1,7 +1,8 @@
 //! A hundred million events, as a sink leaves them and compacted: what "one title, one day" reads, and what a compaction takes.
 //!
-//! A few million events of the audience come through `up`; the rest are these again, written straight into the table: other
-//! ids, sessions, viewers, offsets and days, the same titles, devices and figures.
+//! A few million events of the audience come through `up`, half an hour of it in a minute; the rest are these again, written
+//! straight into the table: other ids, sessions, viewers and offsets, on one half hour of a day after the other, the same titles,
+//! devices and figures.
 use super::maintenance::{WITHOUT_ROLLUPS, children_cpu_s, peak_of, playhead};
 use super::roles::{Process, binary};
 use super::setting;
@@ -12,7 +13,7 @@ use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use futures::TryStreamExt;
 use lake::location::Location;
-use lake::table::{Commit, Outcome, Table as DeltaTable};
+use lake::table::{ActiveFile, Commit, Outcome, Table as DeltaTable};
 use lake::tables::DAY_US;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
@@ -24,17 +25,23 @@ use std::time::Instant;
 
 /// The events lie on so many days.
 const DAYS: i64 = 4;
+/// How much faster than its clock the audience lives.
+const SPEED: i64 = 30;
+/// Time of the audience in which nearly all of it comes, by its clock.
+const LOAD_US: i64 = 90_000_000;
+/// From one copy of a day to the next: longer than the load is at the speed of clocks.
+const SLOT_US: i64 = SPEED * LOAD_US;
 
 /// `BENCH_EVENTS` (default 100 million) events.
 pub fn one_title_one_day(_runs: u32, table: &mut Table) {
     let wanted: u64 = setting("BENCH_EVENTS").unwrap_or(100_000_000);
     let dir = tempfile::tempdir().expect("a folder");
-    audience(dir.path());
+    let began_us = audience(dir.path());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let lake = dir.path().join("data/lake/events");
     let url = format!("file://{}", lake.display());
     let location = Location::parse(&url, &BTreeMap::default()).expect("a location");
-    let (rows, day) = runtime.block_on(multiplied(&location, wanted));
+    let (rows, day) = runtime.block_on(multiplied(&location, wanted, began_us));
     let fact = |what: String, unit, value, at_most| Fact { what, unit, values: vec![value], at_most };
     let bytes_an_event = || runtime.block_on(bytes(&location)) as f64 / rows as f64;
     table.fact(fact(format!("{rows} events as flushed"), "bytes an event", bytes_an_event(), None));
@@ -57,8 +64,10 @@ pub fn one_title_one_day(_runs: u32, table: &mut Table) {
     }
 }
 
-/// Some two million events.
-fn audience(dir: &Path) {
+/// Some two million events; when they began.
+#[allow(clippy::disallowed_methods, reason = "a bench")]
+fn audience(dir: &Path) -> i64 {
+    let began_us = chrono::Utc::now().timestamp_micros();
     let up = Process::role("up", dir, &WITHOUT_ROLLUPS);
     let mut load = Command::new(binary());
     load.args([
@@ -68,21 +77,25 @@ fn audience(dir: &Path) {
         "--viewers",
         "20000",
         "--speed",
-        "30",
+        &SPEED.to_string(),
         "--seconds",
         "60",
     ]);
     assert!(load.status().expect("a load").success());
     up.stop();
+    began_us
 }
 
 /// Adds the table's rows again and again, each time as others, until there are so many; how many there are, and a day of them.
-async fn multiplied(location: &Location, wanted: u64) -> (u64, String) {
+async fn multiplied(location: &Location, wanted: u64, began_us: i64) -> (u64, String) {
     let mut table = DeltaTable::open(location).await.expect("a table").expect("a table");
-    let base = table.files().await.expect("files");
+    let mut base = table.files().await.expect("files");
     let mut rows: u64 = base.iter().filter_map(|file| file.rows).sum();
     let mut random = StdRng::seed_from_u64(7);
-    let day = base.iter().filter_map(|file| file.partition_values.get("event_date")?.clone()).max().expect("a date");
+    let of_day = |file: &ActiveFile| file.partition_values.get("event_date").cloned().flatten();
+    let day = base.iter().filter_map(of_day).max().expect("a date");
+    // Late events of other days are few.
+    base.retain(|file| of_day(file).as_ref() == Some(&day));
     for copy in 1_i64.. {
         if rows >= wanted {
             break;
@@ -91,7 +104,7 @@ async fn multiplied(location: &Location, wanted: u64) -> (u64, String) {
         for file in &base {
             let batches = table.read_file(&file.path, None).await.expect("a file");
             let batches: Vec<RecordBatch> = batches.try_collect().await.expect("rows");
-            let other = batches.iter().map(|batch| others(batch, copy, &mut random)).collect();
+            let other = batches.iter().map(|batch| others(batch, copy, began_us, &mut random)).collect();
             let mut values = file.partition_values.clone();
             let date = values.get_mut("event_date").and_then(Option::as_mut).expect("a date");
             let parsed: chrono::NaiveDate = date.parse().expect("a date");
@@ -104,9 +117,20 @@ async fn multiplied(location: &Location, wanted: u64) -> (u64, String) {
     (rows, day)
 }
 
-/// The rows as those of other sessions.
-fn others(rows: &RecordBatch, copy: i64, random: &mut StdRng) -> RecordBatch {
-    let back_us = (copy % DAYS) * DAY_US;
+/// A time of the audience on the day and in the half hour of the copy, at the speed of clocks.
+fn at_us(time_us: i64, copy: i64, began_us: i64) -> i64 {
+    let since_us = time_us - began_us;
+    let midnight_us = time_us - time_us.rem_euclid(DAY_US) - copy % DAYS * DAY_US;
+    let of_day_us = match (0..LOAD_US).contains(&since_us) {
+        true => copy / DAYS * SLOT_US + since_us * SPEED,
+        // Late.
+        false => time_us,
+    };
+    midnight_us + of_day_us.rem_euclid(DAY_US)
+}
+
+/// The rows as those of other sessions, at another time.
+fn others(rows: &RecordBatch, copy: i64, began_us: i64, random: &mut StdRng) -> RecordBatch {
     let column = |(field, column): (&arrow_schema::FieldRef, &ArrayRef)| -> ArrayRef {
         match field.name().as_str() {
             "event_id" => {
@@ -126,7 +150,7 @@ fn others(rows: &RecordBatch, copy: i64, random: &mut StdRng) -> RecordBatch {
             "event_time" | "sent_at" | "received_at" => {
                 let times = column.as_primitive::<TimestampMicrosecondType>();
                 let times: TimestampMicrosecondArray =
-                    times.iter().map(|time| time.map(|time| time - back_us)).collect();
+                    times.iter().map(|time| time.map(|time| at_us(time, copy, began_us))).collect();
                 Arc::new(times.with_timezone("UTC"))
             }
             "_offset" => {

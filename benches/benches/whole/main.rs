@@ -23,6 +23,7 @@ mod layout;
 mod limits;
 mod load;
 mod maintenance;
+mod object_store;
 mod roles;
 mod rollups;
 mod sink;
@@ -37,7 +38,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 type Step = fn(u32, &mut Table);
 
-const STEPS: [(&str, Step); 18] = [
+const STEPS: [(&str, Step); 19] = [
     ("steps", steps::read),
     ("edge-kafka", edge::kafka),
     ("edge-embedded", edge::embedded),
@@ -51,6 +52,7 @@ const STEPS: [(&str, Step); 18] = [
     ("replay", maintenance::replay_and_compaction),
     ("live-replay", maintenance::live_beside_replay),
     ("commits", maintenance::commits),
+    ("object-store", object_store::latency),
     ("layout", layout::one_title_one_day),
     ("fresh", rollups::fresh),
     ("restart", rollups::restart),
