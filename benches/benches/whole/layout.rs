@@ -18,7 +18,7 @@ use lake::tables::DAY_US;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
@@ -46,7 +46,9 @@ pub fn one_title_one_day(_runs: u32, table: &mut Table) {
     let bytes_an_event = || runtime.block_on(bytes(&location)) as f64 / rows as f64;
     table.fact(fact(format!("{rows} events as flushed"), "bytes an event", bytes_an_event(), None));
     let titles = titles(dir.path(), &day);
-    let before: Vec<Read> = titles.iter().map(|title| read(dir.path(), &day, title)).collect();
+    let engines: [(&str, Engine); 2] = [("playhead sql", read), ("DuckDB", read_by_duckdb)];
+    let all = engines.iter().flat_map(|engine| titles.iter().map(move |title| (engine, title)));
+    let before: Vec<Read> = all.clone().map(|((_, read), title)| read(dir.path(), &day, title)).collect();
     let (since, cpu_s) = (Instant::now(), children_cpu_s());
     let peak_mb = peak_of(dir.path(), &["compact"]);
     table.fact(fact("their compaction".into(), "events/s", rows as f64 / since.elapsed().as_secs_f64(), None));
@@ -54,10 +56,11 @@ pub fn one_title_one_day(_runs: u32, table: &mut Table) {
     table.fact(fact("its CPU".into(), "s a million events", cpu_s, None));
     table.fact(fact("its memory at most".into(), "MB", peak_mb, Some(800.0)));
     table.fact(fact("compacted".into(), "bytes an event", bytes_an_event(), Some(36.0)));
-    for (title, before) in titles.iter().zip(before) {
+    for (((engine, read), title), before) in all.zip(before) {
         let after = read(dir.path(), &day, title);
         assert_eq!(after.rows, before.rows, "{title}");
-        let what = format!("bytes read for a title of {} events on one day, of those unsorted", after.rows);
+        let what =
+            format!("bytes that {engine} reads for a title of {} events on one day, of those unsorted", after.rows);
         table.fact(fact(what, "%", 100.0 * after.bytes / before.bytes, Some(5.0)));
         table.fact(fact("the time of that, before".into(), "ms", before.ms, None));
         table.fact(fact("after".into(), "ms", after.ms, None));
@@ -185,6 +188,9 @@ fn titles(dir: &Path, day: &str) -> Vec<String> {
     [1, 100, all.len() / 2].map(|at| all[at].clone()).to_vec()
 }
 
+/// Reads one title of one day of the lake in a folder.
+type Engine = fn(&Path, &str, &str) -> Read;
+
 struct Read {
     rows: u64,
     bytes: f64,
@@ -201,6 +207,19 @@ fn read(dir: &Path, day: &str, title: &str) -> Read {
     let ms = since.elapsed().as_secs_f64() * 1e3;
     let rows = answer.lines().nth(1).and_then(|line| line.split(',').next()?.parse().ok());
     Read { rows: rows.expect("a count"), bytes: read_chars() - before, ms }
+}
+
+/// The same of a reader that isn't ours.
+fn read_by_duckdb(dir: &Path, day: &str, title: &str) -> Read {
+    let python: PathBuf = setting("VENV_PYTHON").expect("VENV_PYTHON: run scripts/bench");
+    let lake = dir.join("data/lake/events");
+    let mut command = Command::new(python);
+    command.args(["-c", include_str!("one_title.py")]).arg(lake).args([day, title]);
+    let output = command.output().expect("an answer");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let figures: Vec<f64> = text.split_whitespace().map(|figure| figure.parse().expect("a figure")).collect();
+    Read { rows: figures[0] as u64, bytes: figures[1], ms: figures[2] }
 }
 
 /// Bytes that children which have ended had read, from whatever cache: `rchar` of proc(5) holds them too.

@@ -30,7 +30,7 @@ Examples:
   playhead replay --from-time 2026-11-22T06:00:00Z --to-time 2026-11-22T07:00:00Z
   playhead replay --partition 0 --from-offset 1000 --to-offset 1999
   playhead replay --table dead_letters --all                  only records that have dead letters
-  playhead replay --table rollups/audience --from-time 2026-11-22
+  playhead replay --table rollups/audience --from-time 2026-11-22 --wait
 
 Rows and dead letters of those records are replaced by what the log gives now, one commit a chunk, while nodes go on writing;
 windows of rollups whose events are others then are computed again. Times are when the log took a record (of a rollup: the
@@ -71,6 +71,9 @@ pub struct Replay {
     /// Only say what would be replaced.
     #[arg(long)]
     pub dry_run: bool,
+    /// With rollups/NAME: end when the node that keeps it has computed the windows.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub wait: bool,
 }
 
 pub(super) const REBUILD_HELP: &str = "\

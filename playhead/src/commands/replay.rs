@@ -17,6 +17,10 @@ use processor::rewritten::Rewritten;
 use serde_json::json;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Where nothing was computed for so long, somebody may have to start a node.
+const SILENT_S: u32 = 60;
 
 /// No window is longer, and each hour begins one.
 const HOUR_US: i64 = 3_600_000_000;
@@ -33,10 +37,13 @@ pub async fn run(context: &Context, options: cli::Replay) -> Result<Outcome, Err
         "events" => false,
         "dead_letters" => true,
         table => match table.strip_prefix("rollups/") {
-            Some(rollup) => return rollup_again(context, rollup, &asked, options.dry_run).await,
+            Some(rollup) => return rollup_again(context, rollup, &asked, &options).await,
             None => return Err(format!("--table {table}: there are events, dead_letters and rollups/NAME").into()),
         },
     };
+    if options.wait {
+        return Err("--wait is for --table rollups/NAME: a replay of rows ends when they are there".into());
+    }
     let wanted = Wanted { asked, kind: Kind::Replay, dead_letters_only, chunk_rows: options.chunk_rows };
     replayed(context, &wanted, options.keep_missing, options.dry_run).await
 }
@@ -175,7 +182,7 @@ fn say_plan(plan: &Plan, as_json: bool) {
 }
 
 /// A rollup's windows are made of `events`: they are marked, and computed again by the node that keeps them.
-async fn rollup_again(context: &Context, rollup: &str, asked: &Asked, dry_run: bool) -> Result<Outcome, Error> {
+async fn rollup_again(context: &Context, rollup: &str, asked: &Asked, options: &cli::Replay) -> Result<Outcome, Error> {
     let (from_us, to_us) = match asked {
         Asked::Times { from_us, to_us } => (*from_us, to_us.unwrap_or(i64::MAX)),
         Asked::All => (i64::MIN, i64::MAX),
@@ -194,7 +201,7 @@ async fn rollup_again(context: &Context, rollup: &str, asked: &Asked, dry_run: b
     // Windows from before the first event that is left would become empty.
     let first_us = events.first_time("event_time").await?.map_or(i64::MAX, |first| first.div_euclid(HOUR_US) * HOUR_US);
     let starts = from_us.max(first_us).max(ended_us(&events).await?)..to_us;
-    if dry_run {
+    if options.dry_run {
         terminal::say(format_args!(
             "windows of {rollup} that begin at {} or later{}, and are closed, are computed again",
             rfc3339(starts.start).unwrap_or_default(),
@@ -204,20 +211,51 @@ async fn rollup_again(context: &Context, rollup: &str, asked: &Asked, dry_run: b
     }
     let awaits = events.txn(REWRITES).await?.unwrap_or(0);
     let mut windows = Rewritten::new(storage.lake.rollups());
-    let marked = windows.mark_rollup(rollup, starts, awaits, SystemClock.now()).await;
+    let marked = windows.mark_rollup(rollup, starts.clone(), awaits, SystemClock.now()).await;
     let marked = marked.map_err(|error| match error {
         processor::Error::TooManyLate => {
             Error::from(format!("{error}; give a shorter time with --from-time and --to-time"))
         }
         other => other.into(),
     })?;
+    if options.wait {
+        until_computed(&mut windows, rollup, &starts, marked).await?;
+    }
+    let how = if options.wait { "were" } else { "are" };
     match context.common.json {
         true => terminal::say_json(&json!({ "windows": marked })),
         false => terminal::say(format_args!(
-            "{marked} windows of {rollup} are computed again by the node that keeps it (table late_windows)"
+            "{marked} windows of {rollup} {how} computed again by the node that keeps it (table late_windows)"
         )),
     }
     Ok(Outcome::Right)
+}
+
+/// Waits until no window of that time is marked any more.
+async fn until_computed(
+    windows: &mut Rewritten,
+    rollup: &str,
+    starts: &Range<i64>,
+    marked: usize,
+) -> Result<(), Error> {
+    let bar = terminal::progress(marked as u64, "windows");
+    let (mut fewest, mut silent_s) = (usize::MAX, 0);
+    loop {
+        let waiting = windows.waiting(rollup, starts).await?;
+        if waiting == 0 {
+            bar.finish_and_clear();
+            return Ok(());
+        }
+        bar.set_position(marked.saturating_sub(waiting) as u64);
+        silent_s = if waiting < fewest { 0 } else { silent_s + 1 };
+        fewest = fewest.min(waiting);
+        if silent_s == SILENT_S {
+            terminal::note(format_args!(
+                "{waiting} windows of {rollup} wait for a minute: does a node run that keeps it? (they are marked, and are computed when one does)"
+            ));
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 /// The log as a replay reads it.

@@ -97,6 +97,16 @@ impl Rewritten {
         self.add(&new).await.map(|()| new.len())
     }
 
+    /// How many windows of a rollup that begin in this time wait to be computed again.
+    ///
+    /// # Errors
+    /// The lake.
+    pub async fn waiting(&mut self, rollup: &str, starts_us: &Range<Micros>) -> Result<usize, LakeError> {
+        let Some(late) = self.late().await? else { return Ok(0) };
+        let marks = late.read().await?;
+        Ok(marks.keys().filter(|(name, start)| name == rollup && starts_us.contains(start)).count())
+    }
+
     /// The largest value that a mark waits for.
     pub async fn awaited(&mut self) -> Result<Option<i64>, LakeError> {
         let Some(late) = self.late().await? else { return Ok(None) };
