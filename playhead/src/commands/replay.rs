@@ -214,7 +214,10 @@ async fn rollup_again(context: &Context, rollup: &str, asked: &Asked, options: &
     let marked = windows.mark_rollup(rollup, starts.clone(), awaits, SystemClock.now()).await;
     let marked = marked.map_err(|error| match error {
         processor::Error::TooManyLate => {
-            Error::from(format!("{error}; give a shorter time with --from-time and --to-time"))
+            let reason = "more windows would wait to be computed than late_windows has room for";
+            Error::from(format!(
+                "{rollup}: {reason}, and none is marked: give --from-time and --to-time, a part at a time"
+            ))
         }
         other => other.into(),
     })?;
