@@ -13,7 +13,7 @@
 //! (the kernel may have dropped the pages): the store refuses every further write until the process starts again.
 //!
 //! For Unix file systems with hard links and fsync on folders. Reads and deletes are `LocalFileSystem`'s own,
-//! and listings too, but for that of a log from an offset.
+//! and listings too, but for that of a log from an offset: it shows commits and checkpoints, and may leave out the rest.
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -86,8 +86,8 @@ struct Shared {
     disk: Arc<dyn Disk>,
     failure: OnceLock<SyncFailed>,
     folders: Mutex<HashSet<PathBuf>>,
-    /// One more than the newest commit seen; 0 before the log was listed.
-    commits: AtomicU64,
+    /// One more than the version of the newest commit that a listing has shown; 0 before the first.
+    listed: AtomicU64,
 }
 
 impl DurableFileSystem {
@@ -103,7 +103,7 @@ impl DurableFileSystem {
             disk,
             failure: OnceLock::new(),
             folders: Mutex::default(),
-            commits: AtomicU64::new(0),
+            listed: AtomicU64::new(0),
         };
         DurableFileSystem { files: LocalFileSystem::new(), shared: Arc::new(shared) }
     }

@@ -43,8 +43,10 @@ const WITHOUT_DICTIONARY: [&str; 1] = ["throughput_kbps"];
 /// Columns of sorted files with the bounds of each page: those that rows are sorted by. Bounds of all columns took twice the footer,
 /// and say nothing where values lie in no order.
 const BOUNDED: [&str; 3] = ["content_id", "event_time", "session_id"];
-/// Level of zstd where rows come as they came, and of sorted files, which are written once and read for years.
-const ZSTD_LEVELS: (i32, i32) = (1, 3);
+/// Level of zstd of what a sink flushes, on its way to something better.
+const FLUSHED_ZSTD_LEVEL: i32 = 1;
+/// The same of sorted files, which are written once and read for years.
+const SORTED_ZSTD_LEVEL: i32 = 3;
 /// A dictionary page: above it a column falls back to plain values, which costs session_id 14 bytes a row.
 const DICTIONARY_BYTES_MAX: usize = 4 << 20;
 /// Bytes handed from the encoder to the upload at once, all but the last of exactly this size: object stores want parts
@@ -213,8 +215,8 @@ impl Encoder {
 fn properties(layout: Layout) -> Result<WriterProperties, parquet::errors::ParquetError> {
     let event_id = ColumnPath::from("event_id");
     let level = match layout {
-        Layout::Log => ZSTD_LEVELS.0,
-        Layout::Sorted => ZSTD_LEVELS.1,
+        Layout::Log => FLUSHED_ZSTD_LEVEL,
+        Layout::Sorted => SORTED_ZSTD_LEVEL,
     };
     let common = WriterProperties::builder()
         .set_writer_version(WriterVersion::PARQUET_1_0)

@@ -8,7 +8,7 @@
 //! ```text
 //!  files of a date ─▶ plan: what lies unsorted ─▶ copies: the same key, here or a day beside ─▶ windows of theirs: marked
 //!                                                                                                     │
-//!        one commit {removes, adds, fence: epoch, rewrites + 1} ◀── sort by (content_id, event_time) ◀┘
+//!        one commit {removes, adds, fence: epoch, rewrites + 1} ◀── sort by title, hour, session ◀────┘
 //! ```
 //!
 //! Not for: merging small files in the log's order, checkpoints, deletion of replaced files (`lake` upkeep, under whose lease

@@ -3,7 +3,9 @@ use super::limits::thread_cpu_s;
 use super::load::{Load, Outcome, SATURATION};
 use super::roles::{Process, binary};
 use super::table::{Fact, Row, Table};
-use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, new_null_array};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+use arrow_array::{ArrayRef, Int32Array, Int64Array, PrimitiveArray, RecordBatch, StringArray, new_null_array};
 use datafusion::arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
 use lake::location::Location;
 use lake::table::{Commit, Outcome as Committed, Table as DeltaTable};
@@ -21,6 +23,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 pub const WITHOUT_ROLLUPS: [(&str, &str); 1] = [("PLAYHEAD_ROLLUP_DEFAULTS", "false")];
+/// Of the order of compacted files.
+const HOUR_US: i64 = 3_600_000_000;
 const UNIT: &str = "CPU-s a million events";
 
 /// Two million events: the sink's way into an empty lake beside a replay of all, then their compaction beside its bare work.
@@ -173,12 +177,16 @@ fn read_sort_write(files: &[PathBuf], into: &Path) {
     let schema = batches[0].schema();
     let rows = concat_batches(&schema, &batches).expect("rows");
     drop(batches);
-    let by = |name: &str| SortColumn { values: rows.column_by_name(name).expect(name).clone(), options: None };
-    let order = lexsort_to_indices(&[by("content_id"), by("event_time")], None).expect("an order");
+    let column = |name: &str| rows.column_by_name(name).expect(name).clone();
+    let times = column("event_time").as_primitive::<TimestampMicrosecondType>().unary(|time| time / HOUR_US);
+    let hours: PrimitiveArray<Int64Type> = times;
+    let order = [column("content_id"), Arc::new(hours), column("session_id"), column("event_time")];
+    let order = order.map(|values| SortColumn { values, options: None });
+    let order = lexsort_to_indices(&order, None).expect("an order");
     let sorted = take_record_batch(&rows, &order).expect("sorted rows");
     let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_max_row_group_row_count(Some(131_072))
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).expect("a level")))
+        .set_max_row_group_row_count(Some(256 << 10))
         .build();
     let mut writer =
         ArrowWriter::try_new(File::create(into).expect("a file"), schema, Some(properties)).expect("a writer");

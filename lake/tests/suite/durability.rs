@@ -207,9 +207,50 @@ async fn a_folder_that_was_deleted_is_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_lists_from_an_offset_as_the_plain_store_does() {
+async fn a_log_lists_its_end_as_the_plain_store_does_and_without_reading_its_folder() {
+    let (_folder, store, root) = store().await;
+    let log = root.clone().join("_delta_log");
+    let put =
+        async |name: &str, text: &str| drop(store.put(&log.clone().join(name), text.to_owned().into()).await.unwrap());
+    let commit = |version: u64| format!("{version:020}.json");
+    for version in 9..=11 {
+        put(&commit(version), "{}").await;
+    }
+    put(&format!("{:020}.checkpoint.parquet", 10), "x").await;
+    put("_last_checkpoint", r#"{"version":10}"#).await;
+    let plain = object_store::local::LocalFileSystem::new();
+    let names = async |store: &dyn ObjectStore, after: u64| {
+        let listed = store.list_with_offset(Some(&log), &log.clone().join(format!("{after:020}")));
+        let names = listed.map_ok(|meta| meta.location.filename().unwrap().to_owned());
+        let mut names: Vec<String> = names.try_collect().await.unwrap();
+        names.sort();
+        names
+    };
+    let versions = |names: Vec<String>| names.into_iter().filter(|name| !name.starts_with('_')).collect::<Vec<_>>();
+    assert_eq!(names(&store, 10).await, names(&plain, 10).await, "the first time its folder is read");
+    // Each of what comes then is found, by whomever it was written.
+    for version in 12..20 {
+        let by_name = names(&store, 10).await;
+        assert!(!by_name.contains(&"_last_checkpoint".to_owned()), "its folder is not read");
+        for after in [10, version - 1, version] {
+            assert_eq!(names(&store, after).await, versions(names(&plain, after).await), "after {after}");
+        }
+        let path = format!("/{}/{}", log, commit(version));
+        fs::write(path, "{}").unwrap();
+        assert_eq!(names(&store, version).await, [commit(version)]);
+    }
+    // One is lost: what is after it is shown.
+    fs::remove_file(format!("/{}/{}", log, commit(18))).unwrap();
+    assert_eq!(names(&store, 17).await, names(&plain, 17).await);
+    put(&commit(20), "{}").await;
+    assert_eq!(names(&store, 17).await, names(&plain, 17).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_of_a_log_lists_from_an_offset_as_the_plain_store_does() {
     let (folder, store, root) = store().await;
     let log = root.clone().join("_delta_log");
+    // A checkpoint that can't be read has its folder read.
     for name in
         ["00000000000000000009.json", "00000000000000000010.json", "00000000000000000011.json", "_last_checkpoint"]
     {

@@ -4,8 +4,10 @@ use arrow_array::cast::AsArray as _;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array as _, Int64Array, RecordBatch};
 use arrow_schema::DataType;
-use futures::TryStreamExt as _;
-use lake::table::{Commit, DataFile, Error, Table};
+use futures::{StreamExt as _, TryStreamExt as _};
+use lake::table::{Commit, DataFile, Error, Layout, Table};
+use parquet::basic::Encoding;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -14,6 +16,7 @@ crate::support::on_both! {
     the_statistics_bound_the_rows
     files_are_found_by_the_times_of_their_rows
     each_group_becomes_a_row_group_of_its_own
+    a_sorted_file_has_smaller_groups_and_bounds_of_pages_where_it_is_sorted
     a_file_of_many_chunks_is_whole
     a_column_that_the_table_does_not_have_is_refused_and_leaves_no_file
     a_missing_file_has_no_size_and_breaks_the_read
@@ -83,7 +86,7 @@ async fn each_group_becomes_a_row_group_of_its_own(lake: Lake) {
     let file = write(&table, DATE, &[(0, 0..3), (1, 100..105)]).await;
     let bytes = lake.bytes(&file.path).await;
     assert_eq!(bytes.len() as u64, file.bytes);
-    let metadata = parquet::file::metadata::ParquetMetaDataReader::new();
+    let metadata = ParquetMetaDataReader::new();
     let metadata = metadata.parse_and_finish(&bytes).unwrap();
     assert_eq!(metadata.row_groups().iter().map(|group| group.num_rows()).collect::<Vec<_>>(), [3, 5]);
     let arrow = metadata.file_metadata().key_value_metadata();
@@ -91,6 +94,30 @@ async fn each_group_becomes_a_row_group_of_its_own(lake: Lake) {
     let id = metadata.row_group(0).column(0);
     assert_eq!(id.column_path().string(), "event_id");
     assert!(id.dictionary_page_offset().is_none(), "ids are distinct: a dictionary of them is a waste");
+}
+
+async fn a_sorted_file_has_smaller_groups_and_bounds_of_pages_where_it_is_sorted(lake: Lake) {
+    const GROUP_ROWS: i64 = 256 << 10;
+    let table = lake.table().await;
+    let batches = (0..=GROUP_ROWS / 8192).map(|at| Ok(Some(events(0, at * 8192..(at + 1) * 8192))));
+    let rows = futures::stream::iter(batches).boxed();
+    let file = table.write_stream(date(DATE), Layout::Sorted, rows).await.unwrap();
+    assert!(file.path.contains("/sorted-"), "{}", file.path);
+    let bytes = lake.bytes(&file.path).await;
+    let metadata = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
+    let metadata = metadata.parse_and_finish(&bytes).unwrap();
+    assert_eq!(metadata.row_groups().iter().map(|group| group.num_rows()).collect::<Vec<_>>(), [GROUP_ROWS, 8192]);
+    let columns = metadata.row_group(0).columns();
+    let with_bounds = columns.iter().filter(|column| column.column_index_offset().is_some());
+    let mut names: Vec<_> = with_bounds.map(|column| column.column_path().string()).collect();
+    names.sort();
+    assert_eq!(names, ["content_id", "event_time", "session_id"]);
+    assert!(
+        columns.iter().all(|column| column.offset_index_offset().is_some()),
+        "whoever skips pages, skips them in all"
+    );
+    let deltas = columns.iter().filter(|column| column.encodings().any(|of| of == Encoding::DELTA_BINARY_PACKED));
+    assert!(deltas.map(|column| column.column_path().string()).any(|name| name == "event_time"));
 }
 
 async fn a_file_of_many_chunks_is_whole(lake: Lake) {

@@ -71,7 +71,7 @@ pub struct Replay {
     /// Only say what would be replaced.
     #[arg(long)]
     pub dry_run: bool,
-    /// With rollups/NAME: end when the node that keeps it has computed the windows.
+    /// With rollups/NAME: end when none of those windows waits for the node that keeps it.
     #[arg(long, conflicts_with = "dry_run")]
     pub wait: bool,
 }

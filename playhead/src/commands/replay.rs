@@ -9,7 +9,7 @@ use crate::storage::Storage;
 use crate::terminal;
 use async_trait::async_trait;
 use event::clock::Clock;
-use lake::table::Table;
+use lake::table::{Error as LakeError, Table};
 use lake::tables::{REWRITES, ended_us};
 use log::Entry;
 use maintenance::replay::{self, Asked, CHUNK_ROWS, Job, Kind, Parts, Plan, Records, Replay};
@@ -17,10 +17,10 @@ use processor::rewritten::Rewritten;
 use serde_json::json;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Where nothing was computed for so long, somebody may have to start a node.
-const SILENT_S: u32 = 60;
+/// Where no window was computed for so long, it is said why that may be.
+const SILENT: Duration = Duration::from_secs(60);
 
 /// No window is longer, and each hour begins one.
 const HOUR_US: i64 = 3_600_000_000;
@@ -211,7 +211,8 @@ async fn rollup_again(context: &Context, rollup: &str, asked: &Asked, options: &
     }
     let awaits = events.txn(REWRITES).await?.unwrap_or(0);
     let mut windows = Rewritten::new(storage.lake.rollups());
-    let marked = windows.mark_rollup(rollup, starts.clone(), awaits, SystemClock.now()).await;
+    let marked_at = SystemClock.now();
+    let marked = windows.mark_rollup(rollup, starts.clone(), awaits, marked_at).await;
     let marked = marked.map_err(|error| match error {
         processor::Error::TooManyLate => {
             let reason = "more windows would wait to be computed than late_windows has room for";
@@ -222,43 +223,49 @@ async fn rollup_again(context: &Context, rollup: &str, asked: &Asked, options: &
         other => other.into(),
     })?;
     if options.wait {
-        until_computed(&mut windows, rollup, &starts, marked).await?;
+        until_none_waits(marked as u64, async || windows.waiting(rollup, &starts, marked_at).await).await?;
     }
-    let how = if options.wait { "were" } else { "are" };
-    match context.common.json {
-        true => terminal::say_json(&json!({ "windows": marked })),
-        false => terminal::say(format_args!(
-            "{marked} windows of {rollup} {how} computed again by the node that keeps it (table late_windows)"
+    match (context.common.json, options.wait) {
+        (true, _) => terminal::say_json(&json!({ "windows": marked })),
+        (false, false) => terminal::say(format_args!(
+            "{marked} windows of {rollup} are computed again by the node that keeps it (table late_windows)"
+        )),
+        (false, true) => terminal::say(format_args!(
+            "{marked} windows of {rollup} were to be computed again, and none waits any more"
         )),
     }
     Ok(Outcome::Right)
 }
 
-/// Waits until no window of that time is marked any more.
-async fn until_computed(
-    windows: &mut Rewritten,
-    rollup: &str,
-    starts: &Range<i64>,
-    marked: usize,
+/// Looks each second how many are `waiting`, until none is.
+async fn until_none_waits(
+    marked: u64,
+    mut waiting: impl AsyncFnMut() -> Result<usize, LakeError>,
 ) -> Result<(), Error> {
-    let bar = terminal::progress(marked as u64, "windows");
-    let (mut fewest, mut silent_s) = (usize::MAX, 0);
+    let bar = terminal::progress(marked, "windows");
+    let (mut fewest, mut since) = (usize::MAX, Instant::now());
     loop {
-        let waiting = windows.waiting(rollup, starts).await?;
-        if waiting == 0 {
-            bar.finish_and_clear();
-            return Ok(());
-        }
-        bar.set_position(marked.saturating_sub(waiting) as u64);
-        silent_s = if waiting < fewest { 0 } else { silent_s + 1 };
-        fewest = fewest.min(waiting);
-        if silent_s == SILENT_S {
-            terminal::note(format_args!(
-                "{waiting} windows of {rollup} wait for a minute: does a node run that keeps it? (they are marked, and are computed when one does)"
-            ));
+        match waiting().await {
+            Ok(0) => break,
+            Ok(waiting) => {
+                bar.set_position(marked.saturating_sub(waiting as u64));
+                if waiting < fewest || since.elapsed() > SILENT {
+                    if waiting >= fewest {
+                        terminal::note(format_args!(
+                            "{waiting} windows wait on. A node has to run that keeps the rollup; one that was corrected often waits ten minutes"
+                        ));
+                    }
+                    (fewest, since) = (fewest.min(waiting), Instant::now());
+                }
+            }
+            // They are marked: it may be seen a second later as well.
+            Err(LakeError::Unavailable(reason)) => tracing::warn!(reason, "can't look which windows wait"),
+            Err(other) => return Err(other.into()),
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+    bar.finish_and_clear();
+    Ok(())
 }
 
 /// The log as a replay reads it.

@@ -97,14 +97,22 @@ impl Rewritten {
         self.add(&new).await.map(|()| new.len())
     }
 
-    /// How many windows of a rollup that begin in this time wait to be computed again.
+    /// How many windows of a rollup that begin in this time have waited since `marked_at`, or longer, to be computed again:
+    /// those that late events mark meanwhile are others.
     ///
     /// # Errors
     /// The lake.
-    pub async fn waiting(&mut self, rollup: &str, starts_us: &Range<Micros>) -> Result<usize, LakeError> {
+    pub async fn waiting(
+        &mut self,
+        rollup: &str,
+        starts_us: &Range<Micros>,
+        marked_at: Micros,
+    ) -> Result<usize, LakeError> {
         let Some(late) = self.late().await? else { return Ok(0) };
-        let marks = late.read().await?;
-        Ok(marks.keys().filter(|(name, start)| name == rollup && starts_us.contains(start)).count())
+        let of_these = |((name, start), mark): &(&(String, i64), &Mark)| {
+            name == rollup && starts_us.contains(start) && mark.marked_at <= marked_at
+        };
+        Ok(late.read().await?.iter().filter(of_these).count())
     }
 
     /// The largest value that a mark waits for.
