@@ -156,6 +156,11 @@ impl Content {
         self.differing_in(other, |sums| sums.identities).collect()
     }
 
+    /// Whether both are the same rows.
+    pub(crate) fn is_as(&self, other: &Content) -> bool {
+        self.partitions == other.partitions && self.differing_in(other, |sums| sums.rows).next().is_none()
+    }
+
     fn differing_in(&self, other: &Content, of: impl Fn(Sums) -> u128) -> impl Iterator<Item = i64> {
         let seconds: BTreeSet<i64> = self.seconds.keys().chain(other.seconds.keys()).copied().collect();
         let sum = move |content: &Content, second| of(content.seconds.get(&second).copied().unwrap_or_default());

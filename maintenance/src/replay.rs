@@ -36,6 +36,7 @@ mod times;
 mod totals;
 
 pub use crate::limits::CHUNK_ROWS;
+pub use hold::give_back;
 pub use job::{Job, Jobs, Kind, State};
 pub use plan::{Asked, Kept, Plan};
 pub use run::Progress;

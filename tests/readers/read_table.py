@@ -129,7 +129,8 @@ def of_polars(path, options, report):
             sum(scan.filter(pl.col("event_id") == of).select(pl.len()).collect().item() for of in ids),
         "rows found by a column with bounds": [
             scan.filter(pl.col(column) == of).select(pl.len()).collect().item()
-            for column in BOUNDED for of in sorted(table[column].drop_nulls().unique())[:LOOKED_UP]
+            for column in BOUNDED
+            for of in sorted(scan.select(column).collect()[column].drop_nulls().unique())[:LOOKED_UP]
         ],
         "sum of playhead_ms": table["playhead_ms"].sum(),
         "count of playhead_ms": table["playhead_ms"].count(),

@@ -34,7 +34,8 @@ pub fn latency(runs: u32, table: &mut Table) {
     ingest.stop();
     let proxy = Proxy::before(&store.endpoint());
     for (key, value) in store.options_at(&proxy.endpoint()) {
-        settings.push((option(&key), value));
+        // In quotes: "true" would be no text.
+        settings.push((option(&key), format!("\"{value}\"")));
     }
     let took: Vec<[Took; 2]> = (0..runs)
         .map(|run| {

@@ -48,6 +48,16 @@ impl Lease {
     }
 }
 
+/// Frees the maintenance of a table from a job that died and is given up: others need not wait for the end of its time.
+///
+/// # Errors
+/// The store.
+pub async fn give_back(table: &mut Table, now: Micros) -> Result<(), Error> {
+    let mut lease = Lease::new();
+    lease.fence(table, now).await?;
+    Ok(lease.upkeep.release(table).await?)
+}
+
 /// Both tables'.
 pub(super) struct Hold {
     pub(super) events: Lease,

@@ -135,7 +135,8 @@ impl Replay<'_> {
         // What was read must have been this log still.
         self.recognise().await?;
         let records = wanted.within(&chunk.moves);
-        let Swapped { rows_before, rows_after, copies, seconds_changed } = self.swap_events(chunk, &records).await?;
+        let Swapped { rows_before, rows_after, copies, seconds_changed } =
+            self.swap_events(chunk, &records, job.kind).await?;
         job.chunks += 1;
         job.rows_before += rows_before;
         job.rows_after += rows_after;
@@ -145,7 +146,7 @@ impl Replay<'_> {
     }
 
     async fn swap_letters(&mut self, chunk: &mut Chunk, job: &mut Job, records: &Ranges) -> Result<(), Error> {
-        let Swapped { rows_before, rows_after, .. } = self.swap_dead_letters(chunk, records).await?;
+        let Swapped { rows_before, rows_after, .. } = self.swap_dead_letters(chunk, records, job.kind).await?;
         job.dead_letters_before += rows_before;
         job.dead_letters_after += rows_after;
         Ok(())

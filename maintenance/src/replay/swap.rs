@@ -2,7 +2,7 @@
 use super::accounts::{Exchanged, removed};
 use super::plan::{rows_of, touched};
 use super::stage::{Chunk, first_kept};
-use super::{Error, Replay};
+use super::{Error, Kind, Replay};
 use crate::compaction::removed_totals;
 use crate::content::{Content, each_record};
 use crate::copies::{self, Copies, Search};
@@ -49,6 +49,14 @@ struct Exchange {
 }
 
 impl Exchange {
+    /// Where the same rows come that go, the table's files stay as they are, sorted or not.
+    async fn spare_what_is_the_same(&mut self, table: &Table) {
+        if self.before.is_as(&self.after) {
+            self.commit.removes.clear();
+            table.discard(&std::mem::take(&mut self.commit.adds)).await;
+        }
+    }
+
     fn rows(&self) -> Exchanged<'_> {
         Exchanged { before: &self.before, after: &self.after }
     }
@@ -56,10 +64,15 @@ impl Exchange {
 
 impl Replay<'_> {
     /// Swaps the rows of `events`; the chunk's files of it are the table's then, or deleted.
-    pub(super) async fn swap_events(&mut self, chunk: &mut Chunk, records: &Ranges) -> Result<Swapped, Error> {
+    pub(super) async fn swap_events(
+        &mut self,
+        chunk: &mut Chunk,
+        records: &Ranges,
+        kind: Kind,
+    ) -> Result<Swapped, Error> {
         let mut exchange = Exchange { after: std::mem::take(&mut chunk.content), ..Exchange::default() };
         let staged = std::mem::take(&mut chunk.events);
-        let swapped = self.try_swap_events(&mut exchange, staged.clone(), chunk, records).await;
+        let swapped = self.try_swap_events(&mut exchange, staged.clone(), chunk, records, kind).await;
         chunk.exchanged =
             swapped.is_ok().then(|| (std::mem::take(&mut exchange.before), std::mem::take(&mut exchange.after)));
         if swapped.is_err() && !may_be_committed(&swapped) {
@@ -77,6 +90,7 @@ impl Replay<'_> {
         staged: Vec<DataFile>,
         chunk: &Chunk,
         records: &Ranges,
+        kind: Kind,
     ) -> Result<Swapped, Error> {
         self.events.reload().await?;
         let at_ms = self.now_us() / 1000;
@@ -113,6 +127,10 @@ impl Replay<'_> {
             let (counted, awaits) = next_rewrite(&self.events).await?;
             exchange.commit.txns.push(counted);
             self.mark(&changed, awaits).await?;
+        }
+        // A rebuild is asked for the files.
+        if kind == Kind::Replay {
+            exchange.spare_what_is_the_same(&self.events).await;
         }
         let letters = self.letters_of(records).await?;
         let letters = Exchanged { before: &letters, after: &chunk.letters };
@@ -153,7 +171,12 @@ impl Replay<'_> {
     }
 
     /// The same for `dead_letters`, which have no copies and no windows.
-    pub(super) async fn swap_dead_letters(&mut self, chunk: &mut Chunk, records: &Ranges) -> Result<Swapped, Error> {
+    pub(super) async fn swap_dead_letters(
+        &mut self,
+        chunk: &mut Chunk,
+        records: &Ranges,
+        kind: Kind,
+    ) -> Result<Swapped, Error> {
         let mut exchange = Exchange { after: std::mem::take(&mut chunk.letters), ..Exchange::default() };
         let table = &mut self.dead_letters;
         let swapped = async {
@@ -164,6 +187,9 @@ impl Replay<'_> {
                 if !has_ended(&file, RECEIVED_DATE, first) && rows_of(table, &file, records).await? > 0 {
                     replace(table, &file, &gone, &mut exchange).await?;
                 }
+            }
+            if kind == Kind::Replay {
+                exchange.spare_what_is_the_same(table).await;
             }
             let (rows_before, rows_after) = (exchange.before.rows(), exchange.after.rows());
             let fence = self.hold.dead_letters.fence(table, self.clock.now()).await?;

@@ -2,9 +2,11 @@
 use crate::recorded::{BROKEN, MENDED, Order, Recorded, bring, letters, replay, replayer, takes, totals};
 use crate::support::{DAY_US, Event, FIRST_DAY_US, Keeper, Lake, Told, all, batch, files, rewrites};
 use event::decode::TimeBounds;
+use futures::TryStreamExt;
 use lake::table::{Commit, Outcome};
 use maintenance::Bounds;
 use maintenance::replay::{Asked, Error, Job, Kind, State};
+use object_store::ObjectStore;
 use std::collections::{BTreeMap, BTreeSet};
 
 async fn replayed(lake: &Lake, log: &Recorded, told: &Told, bounds: TimeBounds, order: &Order) -> Result<Job, Error> {
@@ -56,16 +58,28 @@ async fn with_a_mended_decoder_dead_letters_become_rows_and_their_windows_are_ma
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replay_of_what_is_right_changes_no_row_and_marks_nothing() {
+async fn a_replay_of_what_is_right_leaves_the_files_as_they_are_and_a_rebuild_writes_them_anew() {
     let ((log, events), lake, told) = (recorded(), Lake::new(), Told::default());
     bring(&lake, &log, MENDED).await;
     Keeper::new(&lake, &told).await.compact().await;
-    let before: BTreeSet<String> = files(&lake.table().await).await.into_iter().map(|(path, _)| path).collect();
-    let job = replayed(&lake, &log, &told, MENDED, &Order::all()).await.unwrap();
-    assert_eq!((job.rows_before, job.rows_after, job.copies, job.seconds_changed), (40, 40, 0, 0));
+    let paths = async || files(&lake.table().await).await.into_iter().map(|(path, _)| path).collect::<BTreeSet<_>>();
+    let stored = async || {
+        let listed: Vec<_> = lake.store.list(None).try_collect().await.unwrap();
+        listed.iter().filter(|meta| meta.location.as_ref().contains("event_date=")).count()
+    };
+    let (before, stored_before) = (paths().await, stored().await);
+    assert!(before.iter().all(|path| path.contains("/sorted-")), "{before:?}");
+    for chunk_rows in [1_000, 3] {
+        let order = Order { chunk_rows, ..Order::all() };
+        let job = replayed(&lake, &log, &told, MENDED, &order).await.unwrap();
+        assert_eq!((job.rows_before, job.rows_after, job.copies, job.seconds_changed), (40, 40, 0, 0));
+        assert_eq!((paths().await, stored().await), (before.clone(), stored_before), "nor is anything left over");
+    }
+    let rebuild = Order { kind: Kind::Rebuild, ..Order::all() };
+    let job = replayed(&lake, &log, &told, MENDED, &rebuild).await.unwrap();
+    assert_eq!((job.rows_before, job.rows_after, job.seconds_changed), (40, 40, 0));
+    assert!(before.is_disjoint(&paths().await));
     assert_eq!(all(&lake.table().await).await, events);
-    let after: BTreeSet<String> = files(&lake.table().await).await.into_iter().map(|(path, _)| path).collect();
-    assert!(before.is_disjoint(&after), "the rows are written anew all the same");
     assert!(told.marks.lock().unwrap().is_empty());
 }
 

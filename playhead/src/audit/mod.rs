@@ -27,6 +27,7 @@ mod lake_rows;
 mod ledger;
 mod log_rows;
 pub mod manifest;
+mod repairs;
 mod rollups;
 
 pub use acked::Acked;
@@ -79,7 +80,7 @@ pub struct Report {
     pub findings: Vec<String>,
     /// Findings beyond those.
     pub findings_more: u64,
-    /// Commands that mend it, in the order in which to try them: what a later one is for may be right after the ones before.
+    /// Commands that mend it, each for when the one before has succeeded: rollups are computed of events that are right.
     pub repairs: Vec<String>,
     #[serde(skip)]
     lacking: BTreeMap<u32, Lacking>,

@@ -1,4 +1,5 @@
 //! The rollups against the table `events`: each closed window is what its SQL gives.
+use super::repairs::{merged, offsets_within};
 use super::{FINDINGS_MAX, Report, files};
 use crate::clock::rfc3339;
 use crate::outcome::Error;
@@ -16,6 +17,7 @@ pub async fn compare(
     report: &mut Report,
 ) -> Result<(), Error> {
     let events_are_whole = report.files_wrong == 0;
+    let (mut times, mut again) = (Vec::new(), Vec::new());
     for (name, definition) in rollups(lake).await? {
         let wrong_before = report.files_wrong;
         if let Some(table) = Table::open(&lake.rollups.join(&name)).await? {
@@ -39,11 +41,19 @@ pub async fn compare(
         if let Some((first, last)) = of_windows {
             let end_us = last.saturating_add(definition.window.as_micros() as i64);
             let (from, to) = (rfc3339(*first).unwrap_or_default(), rfc3339(end_us).unwrap_or_default());
-            report.repairs.push(format!("playhead replay --from-time {from} --to-time {to}"));
-            report.repairs.push(format!("playhead replay --table rollups/{name} --from-time {from} --to-time {to}"));
+            again.push(format!("playhead replay --table rollups/{name} --from-time {from} --to-time {to} --wait"));
         }
+        let length_us = definition.window.as_micros() as i64;
+        times.extend(audited.different.keys().map(|start| *start..start.saturating_add(length_us)));
         report.windows_wrong += audited.wrong;
         report.rollups.push(audited);
     }
+    if let Some(events) = Table::open(&lake.events).await?.filter(|_| !times.is_empty()) {
+        for (partition, (first, last)) in offsets_within(&events, &merged(times)).await? {
+            let offsets = format!("--from-offset {first} --to-offset {last}");
+            report.repairs.push(format!("playhead replay --partition {partition} {offsets}"));
+        }
+    }
+    report.repairs.append(&mut again);
     Ok(())
 }

@@ -81,7 +81,7 @@ Example:
   playhead rebuild --dry-run
 
 All files are written and read back before one commit swaps them in, so the lake needs room for both; readers see the old rows
-until then, and older versions of the tables for a day after it. Nodes go on writing. Killed before its commit it has changed
+until then, and older versions of the tables for two days after it. Nodes go on writing. Killed before its commit it has changed
 nothing, and the next `replay` or `rebuild` begins it again; `playhead jobs --cancel` gives it up.";
 
 /// Options of `rebuild`.

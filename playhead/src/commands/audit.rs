@@ -145,10 +145,10 @@ fn print(report: &Report) {
     }
     if !report.repairs.is_empty() {
         terminal::say(
-            "to mend it, as far as the log holds the records; audit after each, since rollups follow events in minutes, and a window may \
-             differ because values of its events were changed:",
+            "to mend it, as far as the log holds the records (a rollup may differ because values of its events were changed: where the \
+             replay of these is refused, computing it again would take over what is wrong; docs/replay.md has what is left then):",
         );
-        report.repairs.iter().for_each(|command| terminal::say(format_args!("    {command}")));
+        terminal::say(format_args!("    {}", report.repairs.join(" &&\n    ")));
     }
     if report.pending > 0 {
         terminal::say(

@@ -5,15 +5,16 @@ use crate::clock::{SystemClock, rfc3339};
 use crate::terminal;
 use event::clock::Clock;
 use lake::table::Table;
-use maintenance::replay::{Job, Jobs, Kind, State};
-use serde_json::json;
+use maintenance::replay::{Job, Jobs, Kind, State, give_back};
+use serde_json::{Value, json};
 use std::path::Path;
 
 /// Lists them, or gives one up.
 pub async fn run(context: &Context, options: cli::Jobs) -> Result<Outcome, Error> {
     terminal::init_logging("warn");
     let storage = context.look()?;
-    let Some(events) = Table::open(&storage.lake.tables().events).await? else {
+    let lake = storage.lake.tables();
+    let Some(mut events) = Table::open(&lake.events).await? else {
         return Err("there is no table events in this lake: nothing was ever replayed".into());
     };
     let jobs = Jobs::of(&events);
@@ -23,10 +24,16 @@ pub async fn run(context: &Context, options: cli::Jobs) -> Result<Outcome, Error
             refuse_if_alive(job)?;
         }
         jobs.cancel(id, now).await?;
+        give_back(&mut events, now).await?;
+        if let Some(mut dead_letters) = Table::open(&lake.dead_letters).await? {
+            give_back(&mut dead_letters, now).await?;
+        }
     }
-    let all = jobs.all().await?;
+    let mut all = jobs.all().await?;
+    all.retain(|job| options.cancel.is_none_or(|cancelled| job.id == cancelled));
     if context.common.json {
-        terminal::say_json(&json!({ "jobs": all }));
+        let alive: Vec<_> = all.iter().map(|job| as_json(job, now)).collect();
+        terminal::say_json(&json!({ "jobs": alive }));
         return Ok(Outcome::Right);
     }
     if all.is_empty() {
@@ -36,6 +43,13 @@ pub async fn run(context: &Context, options: cli::Jobs) -> Result<Outcome, Error
         terminal::say(in_words(job, now));
     }
     Ok(Outcome::Right)
+}
+
+/// A job as it is on record, and `alive`: whether a process is at it.
+fn as_json(job: &Job, now: i64) -> Value {
+    let mut fields = json!(job);
+    fields["alive"] = (job.state == State::Running && is_alive(job, now)).into();
+    fields
 }
 
 /// For so long after a job was heard of, a process of its number is taken for its own.

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Where no window was computed for so long, it is said why that may be.
-const SILENT: Duration = Duration::from_secs(60);
+const SILENT: Duration = Duration::from_secs(10);
 
 /// No window is longer, and each hour begins one.
 const HOUR_US: i64 = 3_600_000_000;
@@ -33,6 +33,14 @@ pub async fn run(context: &Context, options: cli::Replay) -> Result<Outcome, Err
         (_, _, Some(from_us)) => Asked::Times { from_us, to_us: options.to_time },
         _ => Asked::All,
     };
+    let is_reversed = match asked {
+        Asked::Offsets { from, to, .. } => to.is_some_and(|to| to < from),
+        Asked::Times { from_us, to_us } => to_us.is_some_and(|to_us| to_us <= from_us),
+        Asked::All => false,
+    };
+    if is_reversed {
+        return Err("the range ends before it begins".into());
+    }
     let dead_letters_only = match options.table.as_str() {
         "events" => false,
         "dead_letters" => true,
@@ -228,7 +236,7 @@ async fn rollup_again(context: &Context, rollup: &str, asked: &Asked, options: &
     match (context.common.json, options.wait) {
         (true, _) => terminal::say_json(&json!({ "windows": marked })),
         (false, false) => terminal::say(format_args!(
-            "{marked} windows of {rollup} are computed again by the node that keeps it (table late_windows)"
+            "{marked} windows of {rollup} wait to be computed again by the node that keeps it (table late_windows)"
         )),
         (false, true) => terminal::say(format_args!(
             "{marked} windows of {rollup} were to be computed again, and none waits any more"

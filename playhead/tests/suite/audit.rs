@@ -1,9 +1,17 @@
 //! The audit finds damage: each test breaks the lake in one way and sees it named.
-use super::node::{self, Node, audit, playhead};
+use super::node::{self, Node, audit, pause, playhead, with_settings};
 use super::roles::eventually;
-use serde_json::Value;
+use super::rollups::{TYPES, of_events, of_rollup};
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use futures::TryStreamExt;
+use lake::location::Location;
+use lake::table::{Commit, Outcome, Table};
+use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use testbed::scratch;
 
 /// A stopped node whose lake holds `rows` events.
 fn lake_of(rows: usize, data: &Path) {
@@ -226,4 +234,63 @@ fn a_file_that_no_commit_names_is_told_and_is_no_fault() {
     let bytes = std::fs::metadata(&file).unwrap().len();
     let (code, report) = audit(&data, None);
     assert_eq!((code, &report["orphans"], &report["orphan_bytes"]), (0, &1.into(), &bytes.into()), "{report}");
+}
+
+/// Every event of this date becomes an error.
+async fn change(lake: &Path, date: &str) {
+    let mut table = Table::open(&Location::Local(lake.join("events"))).await.unwrap().unwrap();
+    let files = table.files().await.unwrap();
+    let of_date = |value: Option<&Option<String>>| value.is_some_and(|value| value.as_deref() == Some(date));
+    let file = files.into_iter().find(|file| of_date(file.partition_values.get("event_date"))).unwrap();
+    let batches: Vec<RecordBatch> =
+        table.read_file(&file.path, None).await.unwrap().try_collect::<Vec<_>>().await.unwrap();
+    let changed = |batch: &RecordBatch| {
+        let errors: ArrayRef = Arc::new(StringArray::from(vec!["error"; batch.num_rows()]));
+        let at = batch.schema().index_of("event_type").unwrap();
+        let columns = batch.columns().iter().enumerate();
+        let columns = columns.map(|(number, column)| if number == at { &errors } else { column }.clone()).collect();
+        RecordBatch::try_new(batch.schema(), columns).unwrap()
+    };
+    let new = table.write_file(file.partition_values.clone(), vec![batches.iter().map(changed).collect()]).await;
+    let commit = Commit { adds: vec![new.unwrap()], removes: vec![file], data_change: true, ..Commit::default() };
+    assert!(matches!(table.commit(&commit).await.unwrap(), Outcome::Committed { .. }));
+}
+
+#[test]
+fn values_of_a_late_event_that_were_changed_are_mended_by_the_commands_that_the_audit_prints() {
+    const THREE_DAYS_MS: u128 = 3 * 86_400_000;
+    let temp = tempfile::tempdir().unwrap();
+    let (data, runtime) = (temp.path().join("data"), tokio::runtime::Runtime::new().unwrap());
+    let lake = data.join("lake");
+    let ports = [scratch::port(), scratch::port()];
+    let [listen, admin] = ports.each_ref().map(scratch::Port::address);
+    let node = node::start(with_settings(&data, TYPES), &listen, &admin);
+    let then_ms = node::now_ms() - THREE_DAYS_MS;
+    let post = |time_ms: u128| {
+        let event = json!({"event_type": "seek", "session_id": "s", "event_time": time_ms as u64});
+        assert_eq!(node.post("application/json", event.to_string().as_bytes()).0, 200);
+    };
+    for time_ms in [node::now_ms(), then_ms] {
+        post(time_ms);
+    }
+    pause(Duration::from_secs(4));
+    post(node::now_ms());
+    let late = eventually("the late event is in its window", || {
+        let (held, _) = runtime.block_on(of_rollup(&lake));
+        held.into_keys().find(|(start_us, _)| (*start_us as u128) < (then_ms + 1) * 1_000)
+    });
+    let date = chrono::DateTime::from_timestamp_micros(late.0).unwrap().date_naive().to_string();
+    runtime.block_on(change(&lake, &date));
+
+    let (code, report) = audit(&data, None);
+    assert_eq!((code, report["windows_wrong"].as_u64() > Some(0)), (1, true), "{report}");
+    for repair in report["repairs"].as_array().unwrap() {
+        let words: Vec<&str> = repair.as_str().unwrap().split_whitespace().collect();
+        let output = node::output(with_settings(&data, TYPES).args(&words[1..]));
+        assert!(output.status.success(), "{repair}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(runtime.block_on(of_events(&lake)).get(&late), Some(&1), "the event is what the log has");
+    let (code, report) = audit(&data, None);
+    assert_eq!((code, &report["windows_wrong"]), (0, &0.into()), "{report}");
+    node.stop();
 }
