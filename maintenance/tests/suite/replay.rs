@@ -84,6 +84,23 @@ async fn a_replay_of_what_is_right_leaves_the_files_as_they_are_and_a_rebuild_wr
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_of_rows_that_were_changed_come_back() {
+    let ((log, events), lake, told) = (recorded(), Lake::new(), Told::default());
+    bring(&lake, &log, MENDED).await;
+    let mut table = lake.table().await;
+    let (path, mut rows) = files(&table).await.remove(0);
+    rows.iter_mut().for_each(|event| event.title = Some("changed".to_owned()));
+    let file = table.files().await.unwrap().into_iter().find(|file| file.path == path).unwrap();
+    let new = table.write_file(file.partition_values.clone(), vec![vec![batch(&table, &rows)]]).await.unwrap();
+    let commit = Commit { adds: vec![new], removes: vec![file], data_change: true, ..Commit::default() };
+    assert!(matches!(table.commit(&commit).await.unwrap(), Outcome::Committed { .. }));
+    let job = replayed(&lake, &log, &told, MENDED, &Order::all()).await.unwrap();
+    assert_eq!(all(&lake.table().await).await, events);
+    assert_eq!((job.rows_before, job.rows_after, job.seconds_changed), (40, 40, rows.len() as u64));
+    assert_eq!(told.marks.lock().unwrap().len(), rows.len(), "their windows are marked, and no others");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_the_records_that_are_asked_for_are_replaced() {
     let asked = [
         (Asked::Offsets { partition: 1, from: 3, to: Some(5) }, BTreeSet::from([(1, 3), (1, 4), (1, 5)])),
