@@ -239,7 +239,8 @@ pub struct Demo {
 const AUDIT_HELP: &str = "\
 Checks, for each partition: offsets without gap or repeat (duplicates dropped and dead letters counted), the table's
 positions against its files, each (tenant, event_id) once, every file there and of the size that the table says; and
-for each record that the log still holds, that its rows are in the lake. With --acked: every id of the file is there.
+for each record that the log still holds, that its rows are in the lake. With --acked: every id of the file is there,
+or went with a date that retention ended.
 Events of the log that the lake has not yet are pending, as after a kill: not exact until a node has brought them there.
 Runs beside `playhead up` (through its admin address) or offline. Over Kafka it reads the topic itself, from anywhere
 that reaches brokers and lake; offsets that no record took (markers of transactions) are not called gaps.
