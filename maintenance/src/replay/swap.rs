@@ -49,9 +49,16 @@ struct Exchange {
 }
 
 impl Exchange {
-    /// Where the same rows come that go, the table's files stay as they are, sorted or not.
+    /// Where the same rows come that go, on the same dates, the table's files stay as they are, sorted or not.
     async fn spare_what_is_the_same(&mut self, table: &Table) {
-        if self.before.is_as(&self.after) {
+        let mut of_dates = BTreeMap::<_, i64>::new();
+        for file in &self.commit.adds {
+            *of_dates.entry(&file.partition_values).or_default() += file.rows.cast_signed();
+        }
+        for file in &self.commit.removes {
+            *of_dates.entry(&file.partition_values).or_default() -= file.rows.unwrap_or(0).cast_signed();
+        }
+        if self.before.is_as(&self.after) && of_dates.into_values().all(|rows| rows == 0) {
             self.commit.removes.clear();
             table.discard(&std::mem::take(&mut self.commit.adds)).await;
         }

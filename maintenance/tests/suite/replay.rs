@@ -84,20 +84,31 @@ async fn a_replay_of_what_is_right_leaves_the_files_as_they_are_and_a_rebuild_wr
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn values_of_rows_that_were_changed_come_back() {
-    let ((log, events), lake, told) = (recorded(), Lake::new(), Told::default());
-    bring(&lake, &log, MENDED).await;
-    let mut table = lake.table().await;
-    let (path, mut rows) = files(&table).await.remove(0);
-    rows.iter_mut().for_each(|event| event.title = Some("changed".to_owned()));
-    let file = table.files().await.unwrap().into_iter().find(|file| file.path == path).unwrap();
-    let new = table.write_file(file.partition_values.clone(), vec![vec![batch(&table, &rows)]]).await.unwrap();
-    let commit = Commit { adds: vec![new], removes: vec![file], data_change: true, ..Commit::default() };
-    assert!(matches!(table.commit(&commit).await.unwrap(), Outcome::Committed { .. }));
-    let job = replayed(&lake, &log, &told, MENDED, &Order::all()).await.unwrap();
-    assert_eq!(all(&lake.table().await).await, events);
-    assert_eq!((job.rows_before, job.rows_after, job.seconds_changed), (40, 40, rows.len() as u64));
-    assert_eq!(told.marks.lock().unwrap().len(), rows.len(), "their windows are marked, and no others");
+async fn rows_that_were_changed_or_lie_on_another_date_come_back_as_they_were() {
+    for is_moved in [false, true] {
+        let ((log, events), lake, told) = (recorded(), Lake::new(), Told::default());
+        bring(&lake, &log, MENDED).await;
+        let mut table = lake.table().await;
+        let (path, mut rows) = files(&table).await.remove(0);
+        let file = table.files().await.unwrap().into_iter().find(|file| file.path == path).unwrap();
+        let mut values = file.partition_values.clone();
+        let batches = if is_moved {
+            values.insert("event_date".to_owned(), Some("2026-11-22".to_owned()));
+            table.read_file(&path, None).await.unwrap().try_collect().await.unwrap()
+        } else {
+            rows.iter_mut().for_each(|event| event.title = Some("changed".to_owned()));
+            vec![batch(&table, &rows)]
+        };
+        let new = table.write_file(values, vec![batches]).await.unwrap();
+        let commit = Commit { adds: vec![new], removes: vec![file], data_change: true, ..Commit::default() };
+        assert!(matches!(table.commit(&commit).await.unwrap(), Outcome::Committed { .. }));
+        let job = replayed(&lake, &log, &told, MENDED, &Order::all()).await.unwrap();
+        // Each file's rows are looked at for their date, too.
+        assert_eq!(all(&lake.table().await).await, events);
+        let changed = if is_moved { 0 } else { rows.len() };
+        assert_eq!((job.rows_before, job.rows_after, job.seconds_changed), (40, 40, changed as u64));
+        assert_eq!(told.marks.lock().unwrap().len(), changed, "their windows are marked, and no others");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
