@@ -37,14 +37,13 @@ pub async fn compare(
         for (start_us, words) in audited.different.iter().take(FINDINGS_MAX) {
             report.find(format!("rollup {name}, window {}: {words}", rfc3339(*start_us).unwrap_or_default()));
         }
-        let of_windows = audited.different.keys().next().zip(audited.different.keys().next_back());
-        if let Some((first, last)) = of_windows {
-            let end_us = last.saturating_add(definition.window.as_micros() as i64);
-            let (from, to) = (rfc3339(*first).unwrap_or_default(), rfc3339(end_us).unwrap_or_default());
+        let length_us = definition.window.as_micros() as i64;
+        let wrong: Vec<_> = audited.different.keys().map(|start| *start..start.saturating_add(length_us)).collect();
+        if let Some((first, last)) = wrong.first().zip(wrong.last()) {
+            let (from, to) = (rfc3339(first.start).unwrap_or_default(), rfc3339(last.end).unwrap_or_default());
             again.push(format!("playhead replay --table rollups/{name} --from-time {from} --to-time {to} --wait"));
         }
-        let length_us = definition.window.as_micros() as i64;
-        times.extend(audited.different.keys().map(|start| *start..start.saturating_add(length_us)));
+        times.extend(wrong);
         report.windows_wrong += audited.wrong;
         report.rollups.push(audited);
     }
