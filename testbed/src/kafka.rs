@@ -202,12 +202,13 @@ fn format(template: &Path, data: &Path) {
     fs::write(&path, meta.lines().map(own).collect::<String>()).expect("meta.properties");
 }
 
-/// 22 characters of base64, by hashes whose keys are random: different for each broker.
+/// 22 characters of base64, by hashes whose keys are random: different for each broker. None begins with a dash, which
+/// Kafka's tools would take for an option: ids of their own making never do (Uuid.java, `randomUuid`).
 fn cluster_id(data: &Path) -> String {
     use std::hash::{BuildHasher, RandomState};
     const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let half = || RandomState::new().hash_one(data);
-    let bits = (u128::from(half()) << 64) | u128::from(half());
+    let bits = ((u128::from(half()) << 64) | u128::from(half())) >> 1;
     // The last character holds the 2 bits that are left of 128.
     let character = |at: u32| BASE64[usize::try_from(bits.checked_shl(6 * at).unwrap_or(0) >> 122).expect("6 bits")];
     (0..22).map(|at| char::from(character(at))).collect()
@@ -256,4 +257,19 @@ fn answers(at: SocketAddr) -> io::Result<i32> {
     stream.read_exact(&mut answer)?;
     let [.., a, b, c, d] = answer;
     Ok(i32::from_be_bytes([a, b, c, d]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn cluster_ids_are_different_and_none_looks_like_an_option() {
+        let ids: BTreeSet<String> = (0..1000).map(|_| cluster_id(Path::new("data"))).collect();
+        assert_eq!(ids.len(), 1000);
+        for id in ids {
+            assert!(id.len() == 22 && !id.starts_with('-'), "{id}");
+        }
+    }
 }
