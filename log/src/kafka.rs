@@ -60,6 +60,9 @@ pub struct Options {
     pub retention_ms: u64,
     /// Prefix of the consumer group: a reader named `sink` joins group `{group_id}-sink`.
     pub group_id: String,
+    /// `group.instance.id` of this process in its groups; empty: it is a new member each time it starts. One that starts again
+    /// under the same name has its partitions at once, and no other member notices.
+    pub group_instance_id: String,
     /// How long librdkafka tries to deliver a record (`message.timeout.ms`): shorter than anybody waits for it.
     pub delivery_timeout_ms: u64,
     /// librdkafka's own properties, for TLS and SASL. Those that would break a promise are refused.
@@ -76,6 +79,7 @@ impl fmt::Debug for Options {
             .field("replication_factor", &self.replication_factor)
             .field("retention_ms", &self.retention_ms)
             .field("group_id", &self.group_id)
+            .field("group_instance_id", &self.group_instance_id)
             .field("delivery_timeout_ms", &self.delivery_timeout_ms)
             .field("properties", &self.properties.keys())
             .finish()
@@ -188,6 +192,7 @@ fn options() -> Options {
         replication_factor: None,
         retention_ms: 1_000,
         group_id: "playhead".into(),
+        group_instance_id: String::new(),
         delivery_timeout_ms: 1_000,
         properties: BTreeMap::new(),
     }

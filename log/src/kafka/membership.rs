@@ -3,7 +3,8 @@
 //! Promise: a partition is given back to the group in the same poll in which the reader is told of it, so that nothing of
 //! it is handed out after another member may have it; partitions that are neither given nor taken stay as they are
 //! (cooperative rebalancing). A process that does not call `next` for `max.poll.interval.ms`, or that stands still for
-//! `session.timeout.ms`, loses its partitions, and is told so when it goes on.
+//! `session.timeout.ms`, loses its partitions, and is told so when it goes on. One that has a name in its group
+//! (`group.instance.id`) keeps them for so long while it is away.
 use super::client::{self, Client, Closing, code_words, lock, words};
 use super::{Options, properties, rights, telemetry};
 use crate::ReadError;
@@ -18,13 +19,18 @@ use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// What ended the client is told again and again.
+const FATAL_PAUSE: Duration = Duration::from_secs(1);
 
 /// A change of what is ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
     Assigned(Vec<u32>),
     Revoked(Vec<u32>),
-    /// All that was ours: nobody called `next` for too long.
+    /// All that was ours: nobody called `next` for too long, or the client is dead.
     Lost,
 }
 
@@ -119,6 +125,8 @@ pub(super) struct Membership {
     member: Client<StreamConsumer<Group>>,
     options: Arc<Options>,
     name: String,
+    /// When it was told last that the client is dead; before that, when it was made.
+    fatal_told_at: Mutex<Instant>,
 }
 
 impl Membership {
@@ -135,7 +143,7 @@ impl Membership {
         let member: StreamConsumer<Group> = member.map_err(|error| unavailable(&error))?;
         member.subscribe(&[&options.topic]).map_err(|error| unavailable(&error))?;
         let member = Client::new(member, closing);
-        Ok(Self { member, options, name: name.to_owned() })
+        Ok(Self { member, options, name: name.to_owned(), fatal_told_at: Mutex::new(Instant::now()) })
     }
 
     /// The next change that has happened.
@@ -147,6 +155,14 @@ impl Membership {
     /// before it waits, and of what went wrong only the last is told: a member that was gone for a while, or that looks
     /// seldom because Kafka was down, learns what it has before it reads on, and not one old error at a time.
     pub(super) async fn take_part(&self) -> Option<String> {
+        if let Some((code, _)) = self.member.client().fatal_error() {
+            // The client is dead: nothing comes any more. Whoever waits here may begin anew at any time.
+            let due = *lock(&self.fatal_told_at) + FATAL_PAUSE;
+            sleep_until(due).await;
+            *lock(&self.fatal_told_at) = Instant::now();
+            self.member.context().change(Change::Lost);
+            return Some(self.fatal(code));
+        }
         let mut events = self.member.stream();
         let mut wrong = None;
         poll_fn(|context| {
@@ -193,15 +209,32 @@ impl Membership {
                 self.member.context().change(Change::Lost);
                 None
             }
+            Code::Fatal | Code::FencedInstanceId => {
+                telemetry::rebalance("fenced");
+                // Why is told after it.
+                self.member.context().change(Change::Lost);
+                None
+            }
             Code::GroupAuthorizationFailed => Some(rights::on_group(&self.options, &self.name, code)),
             Code::TopicAuthorizationFailed => Some(rights::on_topic(&self.options, "Describe", code)),
-            Code::AllBrokersDown | Code::Authentication | Code::SSL | Code::InconsistentGroupProtocol | Code::Fatal => {
+            Code::AllBrokersDown | Code::Authentication | Code::SSL | Code::InconsistentGroupProtocol => {
                 Some(format!("of the group: {}", code_words(code)))
             }
             _ => {
                 tracing::debug!(error = code_words(code), "of the group");
                 None
             }
+        }
+    }
+
+    fn fatal(&self, code: RDKafkaErrorCode) -> String {
+        match code {
+            RDKafkaErrorCode::FencedInstanceId => format!(
+                "another process has joined group {} as {}: give each its own kafka.group_instance_id, and start this one again",
+                properties::group(&self.options, &self.name),
+                self.options.group_instance_id
+            ),
+            code => format!("of the group: {}", code_words(code)),
         }
     }
 

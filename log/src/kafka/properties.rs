@@ -31,7 +31,7 @@ const REFUSED: &[(&[&str], &str)] = &[
     ),
     (
         &["group.id", "group.instance.id", "group.protocol", "group.protocol.type", "group.remote.assignor"],
-        "groups are named by kafka.group_id, and their members come and go",
+        "groups are named by kafka.group_id, and this process in them by kafka.group_instance_id",
     ),
     (&["partition.assignment.strategy"], "partitions move one by one: cooperative-sticky"),
     (
@@ -143,6 +143,11 @@ pub(super) fn check(options: &Options) -> Result<(), String> {
     }
     if options.group_id.is_empty() {
         return Err("kafka.group_id is empty: it names the consumer groups".into());
+    }
+    if !options.group_instance_id.is_empty() {
+        // Kafka's rule for them is that for topics (JoinGroupRequest.java, validateGroupInstanceId).
+        topic::check_name(&options.group_instance_id)
+            .map_err(|_| "kafka.group_instance_id: at most 249 of a-z, A-Z, 0-9, `.`, `_` and `-`".to_owned())?;
     }
     if options.delivery_timeout_ms == 0 || i32::try_from(options.delivery_timeout_ms).is_err() {
         return Err(format!("a delivery timeout of {} ms can't be", options.delivery_timeout_ms));
@@ -259,7 +264,11 @@ pub(super) fn group(options: &Options, name: &str) -> String {
 
 /// A member of a group that reads nothing.
 pub(super) fn membership(options: &Options, name: &str) -> ClientConfig {
-    with_users(consumer(options, name), options, PRODUCER_ONLY)
+    let mut config = consumer(options, name);
+    if !options.group_instance_id.is_empty() {
+        config.set("group.instance.id", &options.group_instance_id);
+    }
+    with_users(config, options, PRODUCER_ONLY)
 }
 
 /// Reads partitions and offsets given by hand. It holds 32 MiB of records over all partitions, and one answer of each

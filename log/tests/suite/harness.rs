@@ -137,6 +137,7 @@ impl Kafka {
         kafka::Options {
             brokers: vec![broker.bootstrap()],
             group_id: topic.clone(),
+            group_instance_id: String::new(),
             topic,
             partitions,
             replication_factor: Some(1),

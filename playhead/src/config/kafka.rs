@@ -28,6 +28,8 @@ pub struct Kafka {
     pub retention_ms: u64,
     /// Prefix of the consumer groups; empty: derived from topic and lake.
     pub group_id: String,
+    /// What this process is called in its consumer groups (`group.instance.id`); empty: a new member each time.
+    pub group_instance_id: String,
     /// librdkafka's own properties.
     pub properties: BTreeMap<String, String>,
 }
@@ -41,6 +43,7 @@ impl Default for Kafka {
             replication_factor: 0,
             retention_ms: 7 * 24 * 3_600_000,
             group_id: String::new(),
+            group_instance_id: String::new(),
             properties: BTreeMap::new(),
         }
     }
@@ -63,6 +66,7 @@ impl Kafka {
             replication_factor: (self.replication_factor > 0).then_some(self.replication_factor),
             retention_ms: self.retention_ms,
             group_id,
+            group_instance_id: self.group_instance_id.clone(),
             delivery_timeout_ms: append_timeout_ms.saturating_mul(part) / whole,
             properties: self.properties.clone(),
         }

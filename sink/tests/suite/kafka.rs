@@ -25,6 +25,7 @@ impl Topic {
             replication_factor: None,
             retention_ms: 86_400_000,
             group_id: format!("group-{number}"),
+            group_instance_id: String::new(),
             delivery_timeout_ms: 10_000,
             properties: BTreeMap::new(),
         })

@@ -206,6 +206,66 @@ async fn a_member_that_hangs_loses_its_partitions_and_is_told_when_it_goes_on() 
     assert!(matches!(next(&mut hangs).await, Ok(Next::Record(entry)) if entry.offset == 1));
 }
 
+/// Of a process that has a name in its groups, and that would be waited for longer than any test.
+fn named(partitions: u32) -> Options {
+    let mut options = Kafka::options(Broker::shared(), partitions);
+    options.group_instance_id = "rack-1.node-1".into();
+    options.properties.insert("session.timeout.ms".into(), "60000".into());
+    options
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_back_under_its_name_has_its_partitions_at_once_and_others_notice_nothing() {
+    let options = named(2);
+    let log = open(options.clone()).await.unwrap();
+    let (mut gone, partitions) = member(&log).await;
+    assert_eq!(partitions, [0, 1]);
+    let elsewhere = open(Options { group_instance_id: "rack-2.node-1".into(), ..options.clone() }).await.unwrap();
+    let mut other = elsewhere.reader(Some("sink")).await.unwrap();
+    let (mut of_other, mut of_gone) = (Vec::new(), partitions);
+    soon(async {
+        while of_other.is_empty() {
+            tokio::select! {
+                next = next(&mut other) => if let Next::Assigned(partitions) = next.unwrap() { of_other.extend(partitions) },
+                next = next(&mut gone) => if let Next::Revoked(partitions) = next.unwrap() {
+                    of_gone.retain(|partition| !partitions.contains(partition));
+                },
+            }
+        }
+    })
+    .await;
+    // With a name, nobody leaves: it is as if it were killed.
+    drop((gone, log));
+    let log = open(options).await.unwrap();
+    let (_back, partitions) = member(&log).await;
+    assert_eq!(partitions, of_gone);
+    let noticed = tokio::time::timeout(Duration::from_secs(1), next(&mut other)).await;
+    assert!(noticed.is_err(), "{noticed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_with_one_name_the_first_loses_its_partitions_and_is_told() {
+    let options = named(1);
+    let log = open(options.clone()).await.unwrap();
+    let (mut first, partitions) = member(&log).await;
+    assert_eq!(partitions, [0]);
+    let elsewhere = open(options).await.unwrap();
+    let (_second, partitions) = member(&elsewhere).await;
+    assert_eq!(partitions, [0]);
+    let (mut revoked, mut told) = (false, String::new());
+    soon(async {
+        while !revoked || told.is_empty() {
+            match first.next().await {
+                Ok(Next::Revoked(partitions)) => revoked = partitions == [0],
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => told = error.to_string(),
+            }
+        }
+    })
+    .await;
+    assert!(told.contains("rack-1.node-1") && told.contains("kafka.group_instance_id"), "{told}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bystanders_and_readers_of_another_name_take_nothing_away() {
     let (_, log) = open_on(Broker::shared(), 2).await;
