@@ -130,6 +130,11 @@ impl Table {
         self.views().filter(within).map(|view| self.active(&view)).collect()
     }
 
+    /// Of each active file the smallest and the largest value that `column`, a time, may have in it, µs.
+    pub fn times<'a>(&'a self, column: &'a str) -> impl Iterator<Item = (i64, i64)> + 'a {
+        self.views().map(|view| times_of(view.stats().as_deref(), column))
+    }
+
     /// The smallest value of `column`, a time, that a file may have, µs; `None`: there is no file.
     ///
     /// # Errors

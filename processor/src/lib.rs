@@ -19,6 +19,7 @@
 //! - [`windows`]: which windows an event is in. [`watermark`]: when they close. [`recovery`]: what was counted already.
 //! - [`live`]: what is open, for who looks.
 //! - `run`: the loop; `kept`: one rollup in it; `table`: where its rows go; `late`: what came too late, and its correction.
+//! - [`days`]: windows put together to days.
 //! - [`audit`]: closed windows against what the lake has.
 //! - `partials`: the way from several processors' parts to a window's rows.
 //!
@@ -31,6 +32,7 @@
 //! Windows are of all partitions. Where readers share them (over Kafka), each processor commits what its own come to, and the
 //! parts are merged (`partials`). Over an embedded log one process reads all; a further one stands by (`run/standby`).
 pub mod audit;
+pub mod days;
 pub mod fold;
 pub mod functions;
 mod kept;
@@ -77,6 +79,8 @@ pub struct Config {
 pub struct Lake {
     /// Folder of the rollups' tables; each is named as its rollup.
     pub rollups: Location,
+    /// Folder of the tables of days, named as the rollups.
+    pub days: Location,
     /// Folder of the tables of what is to be merged, where several processors share the partitions; named as the rollups.
     pub partials: Location,
     /// The table of windows that late events came for.

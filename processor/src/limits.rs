@@ -10,7 +10,7 @@ pub const NAME_BYTES_MAX: usize = 63;
 /// The shortest window.
 pub const WINDOW_MIN: Duration = Duration::from_secs(1);
 
-/// The longest window. A restart reads back one window and its lateness; a day is merged from its hours.
+/// The longest window. A restart reads back one window and its lateness; a day is put together from its windows.
 pub const WINDOW_MAX: Duration = Duration::from_secs(3_600);
 
 /// Windows that an event is in: a window of an hour that slides by a minute.
@@ -39,6 +39,20 @@ pub const CORRECTED_BYTES_MAX: usize = 128 << 20;
 
 /// The longest time between two revisions of a window that late events keep coming for.
 pub const CORRECTION_WAIT_MAX: Duration = Duration::from_secs(600);
+
+/// Days that are looked at whether they are kept, before the newest that is over: events may be a century old.
+pub const DAYS_MAX: i64 = 36_600;
+
+/// Days that one commit computes: a month.
+pub const DAYS_AT_ONCE: usize = 31;
+
+/// Rows that such a commit reads before it takes no further day: some seconds. What waits for it is the upkeep of the processor's
+/// other tables.
+pub const DAY_ROWS_AT_ONCE: u64 = 4_000_000;
+
+/// Memory of a day's groups while its windows are put together, bytes; what is more goes to the system's temporary folder. A sketch is held twice, for its
+/// state and its value: 16,000 groups with two full ones of 4 KiB, or 100,000 with some hundred values each.
+pub const DAY_BYTES_MAX: usize = 256 << 20;
 
 /// Windows of a rollup that are shown after they were closed: what a screen compares the open ones with.
 pub const RECENT_WINDOWS: usize = 10;

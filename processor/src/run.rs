@@ -1,13 +1,14 @@
 //! The loop: reads, folds, closes windows, commits. All I/O of the processor is awaited here, one thing at a time.
 //!
 //! All rollups are kept from one pass over the log. While a store does not answer, nothing is read.
+use crate::days::Days;
 use crate::fold::Bounds;
 use crate::kept::Place;
 use crate::late::LateWindows;
 use crate::limits::{RECORDS_A_LOOK, SHRUNK_A_LOOK, TICKS_UP_TO_BOUND};
 use crate::live::Live;
 use crate::reading::{Sifted, sift};
-use crate::rollup::{Definition, Events};
+use crate::rollup::{Definition, Events, Plan};
 use crate::telemetry;
 use crate::watermark::Moment;
 use crate::{Config, Error, Lake, Parts, Timing};
@@ -15,7 +16,7 @@ use event::clock::{Clock, Micros};
 use event::codec;
 use event::decode::TimeBounds;
 use event::dedup::Window;
-use lake::upkeep::{Options, Tended, tend};
+use lake::upkeep::{Job, Options, Tended, tend};
 use log::{Entry, Log, Next, ReadError, Reader};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -121,7 +122,8 @@ pub(crate) async fn run(
 ) -> Result<(), Error> {
     telemetry::describe(&config.rollups);
     (parts.report)(Err(crate::STARTING.to_owned()));
-    let (clock, tables) = (parts.clock.clone(), kept_up(&config, &parts.lake, parts.log.is_shared()));
+    let clock = parts.clock.clone();
+    let tables = kept_up(&plans(&config).await?, &parts.lake, parts.log.is_shared());
     let opened = Processor::open(config, parts, timing, &shutdown).await?;
     let Some((mut processor, corrector, sharing)) = opened else { return Ok(()) };
     // Tasks of their own: what they do shall not hold up the loop. They end with this future.
@@ -142,19 +144,24 @@ pub(crate) async fn run(
 }
 
 /// The processor's tables, each with its name in the metrics.
-fn kept_up(config: &Config, lake: &Lake, shared: bool) -> Vec<Tended> {
+fn kept_up(plans: &[(&Definition, Arc<Plan>)], lake: &Lake, shared: bool) -> Vec<Tended> {
     let tended = |name, location, options: &Options| Tended { name, location, options: options.clone(), jobs: vec![] };
     // Rows of these are taken out by processors alone.
     let ours = Options { retire_removed: true, ..Options::default() };
-    let rollups = config.rollups.iter().map(|of| tended(of.name.clone(), lake.rollups.join(&of.name), &ours));
+    let rollups = plans.iter().map(|(of, plan)| {
+        let (at, days) = (lake.rollups.join(&of.name), lake.days.join(&of.name));
+        let days = Days::new(of, plan, at.clone(), days).map(|days| Box::new(days) as Box<dyn Job>);
+        Tended { jobs: days.into_iter().collect(), ..tended(of.name.clone(), at, &ours) }
+    });
+    let days = plans.iter().map(|(of, _)| tended(format!("days/{}", of.name), lake.days.join(&of.name), &ours));
     // It is written anew as a whole, and nobody reads its past.
     let late_windows = Options { retire_ms: 3_600_000, ..ours.clone() };
     // Files of partials are taken out before they are worth merging.
     let of_partials = Options { merge_files_min: usize::MAX, merge_bytes_max: 0, ..late_windows.clone() };
     let named = |of: &Definition| tended(format!("partials/{}", of.name), lake.partials.join(&of.name), &of_partials);
-    let partials = config.rollups.iter().filter(|_| shared).map(named);
+    let partials = plans.iter().filter(|_| shared).map(|(of, _)| named(of));
     let late_windows = tended("late_windows".to_owned(), lake.late_windows.clone(), &late_windows);
-    rollups.chain(partials).chain([late_windows]).collect()
+    rollups.chain(days).chain(partials).chain([late_windows]).collect()
 }
 
 impl Processor {

@@ -19,8 +19,8 @@ use std::time::Duration;
 mod revisions;
 pub(crate) mod standing;
 
-pub(crate) use revisions::{Latest, at, latest, of_another_shape};
-pub(crate) use standing::{counted_from_us, reached};
+pub(crate) use revisions::{Latest, START, at, latest, of_another_shape};
+pub(crate) use standing::{base_of, counted_from_us, day, reached};
 
 /// Property: the SQL that the table's rows come from.
 const SQL: &str = "playhead.rollup.sql";

@@ -19,12 +19,15 @@ const LATE_WINDOWS: &str = "playhead_processor_late_windows";
 const LATE_ENDED: &str = "playhead_processor_late_windows_ended_total";
 const CORRECTED: &str = "playhead_processor_windows_corrected_total";
 const CORRECTIONS_FAILED: &str = "playhead_processor_corrections_failed_total";
+const DAYS: &str = "playhead_processor_days_total";
+const DAYS_FAILED: &str = "playhead_processor_days_failed_total";
 const SUPERSEDED: &str = "playhead_processor_superseded_total";
 const WINDOWS_CUT: &str = "playhead_processor_dedup_windows_cut_total";
 const LAG: &str = "playhead_processor_lag_records";
 const LAG_SECONDS: &str = "playhead_processor_lag_seconds";
 const SHOWN: &str = "playhead_processor_shown_seconds";
 const CLOSE_DELAY: &str = "playhead_processor_close_delay_seconds";
+const CLOSED_TO: &str = "playhead_processor_closed_to_seconds";
 const WATERMARK: &str = "playhead_processor_watermark_seconds";
 const OPEN: &str = "playhead_processor_open_windows";
 const GROUPS: &str = "playhead_processor_open_groups";
@@ -33,7 +36,7 @@ const BYTES: &str = "playhead_processor_open_bytes";
 /// Says what each metric is, and begins the counters at 0: one that appears with its first value has not grown to Prometheus.
 pub(crate) fn describe(rollups: &[Definition]) {
     for rollup in rollups {
-        for name in [LATE, BEYOND, FAILED, OTHER, CLOSED, ROWS, CORRECTED, LATE_ENDED] {
+        for name in [LATE, BEYOND, FAILED, OTHER, CLOSED, ROWS, CORRECTED, LATE_ENDED, DAYS, DAYS_FAILED] {
             counter!(name, "rollup" => rollup.name.clone()).increment(0);
         }
     }
@@ -67,6 +70,11 @@ pub(crate) fn describe(rollups: &[Definition]) {
     describe_counter!(OTHER, "Groups that were put together as (other) because a window had too many");
     describe_counter!(CLOSED, "Windows whose rows were committed");
     describe_counter!(ROWS, "Rows committed to the rollup's table");
+    describe_counter!(DAYS, "Days put together of their windows, a day once more after each correction");
+    describe_counter!(
+        DAYS_FAILED,
+        "Tries to put days together that failed for another reason than a lake that does not answer"
+    );
     describe_counter!(SUPERSEDED, "Times that reading began again because another processor had committed");
     describe_counter!(WINDOWS_CUT, "Dedup windows that could not be rebuilt whole: retention had dropped their start");
     describe_gauge!(LAG, "Records of the partition that were not read yet, as its end said last");
@@ -80,6 +88,10 @@ pub(crate) fn describe(rollups: &[Definition]) {
         "From when a window was due (its end and the allowed lateness) to the commit of its rows"
     );
     describe_gauge!(WATERMARK, "Up to when the rollup's events are taken for complete, since 1970");
+    describe_gauge!(
+        CLOSED_TO,
+        "W of the rollup: windows that end at or before it are in its table, since 1970; told by who closes them"
+    );
     describe_gauge!(OPEN, "Windows of the rollup that are open");
     describe_gauge!(GROUPS, "Groups in the rollup's open windows");
     describe_gauge!(BYTES, "Memory that the rollup's open windows take");
@@ -106,6 +118,16 @@ pub(crate) fn counted(rollup: &str, counted: Counted) {
     }
 }
 
+/// Days of a rollup were computed.
+pub(crate) fn days(rollup: &str, days: usize) {
+    counter!(DAYS, "rollup" => rollup.to_owned()).increment(days as u64);
+}
+
+/// They could not be.
+pub(crate) fn days_failed(rollup: &str) {
+    counter!(DAYS_FAILED, "rollup" => rollup.to_owned()).increment(1);
+}
+
 /// What a rollup holds now.
 pub(crate) fn open(rollup: &str, fold: &Fold, watermark_us: i64) {
     let label = || rollup.to_owned();
@@ -115,6 +137,13 @@ pub(crate) fn open(rollup: &str, fold: &Fold, watermark_us: i64) {
     gauge!(OPEN, "rollup" => label()).set(fold.windows() as f64);
     gauge!(GROUPS, "rollup" => label()).set(fold.held() as f64);
     gauge!(BYTES, "rollup" => label()).set(fold.bytes() as f64);
+}
+
+/// W of a rollup was committed.
+pub(crate) fn closed_to(rollup: &str, watermark_us: i64) {
+    if watermark_us > i64::MIN {
+        gauge!(CLOSED_TO, "rollup" => rollup.to_owned()).set(watermark_us as f64 / 1e6);
+    }
 }
 
 /// Windows of a rollup were committed now; each was due at its end and the lateness.

@@ -1,8 +1,7 @@
 //! Which table a name is. Tables are opened when a statement names them, so that each sees the newest snapshot.
 use crate::open::Open;
 use crate::parquet::Snapshot;
-use crate::rollup::{merged, newest};
-use crate::windows::Length;
+use crate::rollup::{Kept, merged, newest};
 use crate::{LAKE_TABLES, Lake, OpenWindows};
 use async_trait::async_trait;
 use datafusion::catalog::memory::MemoryCatalogProvider;
@@ -13,6 +12,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use lake::location::Location;
 use lake::table::{Error, Table};
+use processor::days::Length;
 use processor::rollup::{Definition, Plan};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -127,16 +127,33 @@ impl Inner {
             return Ok(Some(opened.clone()));
         }
         let external = |error: Error| DataFusionError::External(Box::new(error));
-        let Some(table) = Table::open(at).await.map_err(external)? else {
-            self.looked().absent.push(at.to_string());
-            return Ok(None);
-        };
+        let Some(table) = Table::open(at).await.map_err(external)? else { return Ok(None) };
         let url = ObjectStoreUrl::parse(format!("lake://{folder}"))?;
         self.runtime.register_object_store(url.as_ref(), table.store());
         let snapshot = Snapshot::of(&table, url).await.map_err(external)?;
         let opened = (Arc::new(table), Arc::new(snapshot));
         self.looked().opened.insert(folder.to_owned(), opened.clone());
         Ok(Some(opened))
+    }
+
+    /// The days of a rollup that are kept as its windows are in this snapshot of its table. None where their table can't be used
+    /// (somebody deleted rows of it by deletion vectors): windows say the same, and who computes days says what is wrong.
+    async fn kept_days(&self, name: &str, rollup: &Table) -> Result<Option<Kept>> {
+        let kept = async {
+            let at = self.lake.days.join(name);
+            let Some((days, snapshot)) = self.snapshot(&at, &format!("days.{name}")).await? else { return Ok(None) };
+            let times = processor::days::kept(name, rollup, &days).await;
+            let times = times.map_err(|error| DataFusionError::External(Box::new(error)))?;
+            Ok((!times.is_empty()).then_some(Kept { snapshot, times }))
+        };
+        match kept.await {
+            Err(DataFusionError::External(error))
+                if matches!(error.downcast_ref(), Some(Error::Incompatible { .. } | Error::Broken { .. })) =>
+            {
+                Ok(None)
+            }
+            kept => kept,
+        }
     }
 
     async fn open_windows(&self, definition: &Definition) -> Result<Arc<dyn TableProvider>> {
@@ -171,10 +188,19 @@ impl SchemaProvider for Schema {
             (Shows::Lake, Some(place)) => (lake.tables[place].clone(), format!("lake.{name}")),
             _ => (lake.rollups.join(name), format!("rollups.{name}")),
         };
-        let Some((table, snapshot)) = self.inner.snapshot(&at, &folder).await? else { return Ok(None) };
+        let Some((table, snapshot)) = self.inner.snapshot(&at, &folder).await? else {
+            self.inner.looked().absent.push(at.to_string());
+            return Ok(None);
+        };
         match self.shows {
             Shows::Newest => newest(snapshot).map(Some),
-            Shows::Merged(length) => merged(name, &table, snapshot, length).await.map(Some),
+            Shows::Merged(length) => {
+                let kept = match length {
+                    Length::Day => self.inner.kept_days(name, &table).await?,
+                    Length::Hour => None,
+                };
+                merged(name, &table, snapshot, length, kept).await.map(Some)
+            }
             _ => Ok(Some(snapshot)),
         }
     }

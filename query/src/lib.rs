@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  SQL ─▶ catalog: which table a name is ─┬▶ parquet: files of a Delta snapshot, those that can't match left out
-//!                                         ├▶ windows: newest revisions, hours and days merged from states
+//!                                         ├▶ rollup: newest revisions, hours and days merged from states
 //!                                         └▶ OpenWindows: what the processor holds now
 //! ```
 //! | schema | its tables |
@@ -10,7 +10,7 @@
 //! | `lake` (the default) | `events`, `dead_letters`, `late_windows` |
 //! | `rollups` | each rollup: of each window the newest revision |
 //! | `revisions` | each rollup: every revision |
-//! | `hours`, `days` | each rollup that can be merged: its windows put together |
+//! | `hours`, `days` | each rollup that can be merged: its windows put together; days that are kept as such are taken so |
 //! | `live` | each rollup that is kept: its open windows |
 //!
 //! Promise: a statement sees one snapshot of each table that it names, the newest one when it began. Nothing can be
@@ -20,7 +20,6 @@ mod functions;
 mod open;
 mod parquet;
 mod rollup;
-mod windows;
 
 pub use functions::bin_to_uuid;
 
@@ -48,6 +47,8 @@ pub struct Lake {
     pub tables: [Location; 3],
     /// Folder of the rollups' tables.
     pub rollups: Location,
+    /// Folder of the tables of days, which may be missing.
+    pub days: Location,
 }
 
 /// Tables that are not rollups.

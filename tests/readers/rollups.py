@@ -7,8 +7,8 @@ The four default rollups are kept with windows of 2 s, so that many close. Of ea
 SQL gives over the events below the positions that it names, and the newest what it gives over all. Exact aggregates must be
 equal, sketches within the error that is documented: five standard deviations of 1.6 % for distinct counts, 1/128 for
 percentiles. Apache DataSketches' own library must read each state of a distinct count, and count the same values as we do.
-The day that `playhead sql` puts together from the windows' states must be what one query over all events
-gives. The last line is `N passed, 0 failed`; exit code 1 when anything failed.
+The days that `playhead sql` gives must be what one query over all events gives, and so must the day before, which is kept as rows:
+DuckDB reads it from the table `days/NAME`. The last line is `N passed, 0 failed`; exit code 1 when anything failed.
 """
 
 import argparse
@@ -32,6 +32,7 @@ from report import Report
 
 WINDOW_S = 2
 LATE_A_ROUND = 20
+BEFORE = 400
 STANDARD_ERROR = 0.016
 PERCENTILE_ERROR = 1 / 128
 SETTLED_MAX_S = 240
@@ -122,18 +123,29 @@ def configuration(binary, path):
         file.write("\n".join(lines) + "\n")
 
 
+def event_at(seconds, session, number, chance):
+    # Ads are what the load has none of.
+    event = {"event_type": chance.choice(TYPES), "event_time": datetime.fromtimestamp(seconds, timezone.utc).isoformat(),
+             "session_id": session, "content_id": f"late-{number % 3}", "device_type": "tv",
+             "viewer_id": f"viewer-{number % 5}", "bitrate_kbps": chance.randint(100, 9000), "cdn": "edge-late"}
+    event |= {"ad_id": f"ad-{number % 2}", "ad_position": "preroll"} if event["event_type"].startswith("ad_") else {}
+    event |= {"error_code": "late", "error_fatal": number % 2 == 0} if event["event_type"] == "error" else {}
+    return event
+
+
+def before(node, chance):
+    """Events of the day before, in many of its windows."""
+    midnight = time.time() // 86_400 * 86_400
+    for number in range(BEFORE):
+        node.post(event_at(midnight - 86_400 * (BEFORE - number) / BEFORE, f"before-{number % 50}", number, chance))
+
+
 def disturb(node, kills, chance):
     for round_number in range(kills):
         time.sleep(chance.uniform(0.5, 3))
         for number in range(LATE_A_ROUND):
-            late = datetime.fromtimestamp(time.time() - chance.randint(0, 40), timezone.utc).isoformat()
-            # Ads are what the load has none of.
-            event = {"event_type": chance.choice(TYPES), "event_time": late, "session_id": f"late-{round_number}-{number}",
-                     "content_id": f"late-{number % 3}", "device_type": "tv", "viewer_id": f"viewer-{number % 5}",
-                     "bitrate_kbps": chance.randint(100, 9000), "cdn": "edge-late"}
-            event |= {"ad_id": f"ad-{number % 2}", "ad_position": "preroll"} if event["event_type"].startswith("ad_") else {}
-            event |= {"error_code": "late", "error_fatal": number % 2 == 0} if event["event_type"] == "error" else {}
-            node.post(event)
+            late = time.time() - chance.randint(0, 40)
+            node.post(event_at(late, f"late-{round_number}-{number}", number, chance))
         time.sleep(chance.uniform(0, 1.5))
         node.end(signal.SIGKILL)
         node.start()
@@ -151,8 +163,14 @@ def connect(data):
     return database
 
 
+def kept(data):
+    """How many rollups have the day before as rows."""
+    yesterday = datetime.fromtimestamp(time.time() // 86_400 * 86_400 - 1, timezone.utc).date()
+    return sum(bool(glob.glob(f"{data}/lake/days/{name}/window_date={yesterday}/*.parquet")) for name, *_ in ROLLUPS)
+
+
 def settled(data):
-    """Waits until every window is closed and none waits for a correction."""
+    """Waits until every window is closed, none waits for a correction, and the day before is kept."""
     deadline = time.monotonic() + SETTLED_MAX_S
     while time.monotonic() < deadline:
         database = connect(data)
@@ -161,10 +179,11 @@ def settled(data):
             "select coalesce(sum(events), 0) from (select events, revision, max(revision) over (partition by window_start) "
             "newest from of_audience) where revision = newest").fetchone()[0]
         events = database.execute("select count(*) from events where content_id is not null").fetchone()[0]
-        if waiting == 0 and rolled == events:
+        if waiting == 0 and rolled == events and kept(data) == len(ROLLUPS):
             return
         time.sleep(1)
-    raise SystemExit(f"after {SETTLED_MAX_S} s {waiting} windows wait, {rolled} of {events} events are in windows")
+    raise SystemExit(f"after {SETTLED_MAX_S} s {waiting} windows wait, {rolled} of {events} events are in windows, "
+                     f"{kept(data)} of {len(ROLLUPS)} rollups have the day before")
 
 
 def differs(kind, told, exact):
@@ -213,13 +232,18 @@ def check(database, binary, data, report):
         print(f"{name}: {len(told)} rows, {len({row[:2] for row in told})} revisions of "
               f"{len({row[0] for row in told})} windows, newest revision {max(row[1] for row in told)}")
 
-        # The day, by the states of the windows.
+        # Days: those that are kept as rows, and the one that is put together of its windows' states.
         days = f"select cast(date_part('epoch', window_start) as bigint) / 86400 as day, {selected} from days.{name}"
         rows = subprocess.check_output([binary, "sql", "--data", data, "--format", "json", days])
         told = [tuple(json.loads(line).values()) for line in rows.splitlines()]
         exact = database.execute(f"select {day} as day, {', '.join(keys)}, {measured} from events where {where} "
                                  "group by all").fetchall()
         compare(f"days of {name}", told, exact, 1 + len(keys), kinds, report)
+        of_table = database.execute(f"select epoch(window_start)::bigint // 86400 as day, {selected} from delta_scan('{data}/lake/days/{name}')")
+        told = of_table.fetchall()
+        kept_days = {row[0] for row in told}
+        report.check(f"kept days of {name}: the day before is among them", len(kept_days) == 1, str(kept_days))
+        compare(f"kept days of {name}", told, [row for row in exact if row[0] in kept_days], 1 + len(keys), kinds, report)
 
 
 def check_states(database, report):
@@ -253,10 +277,12 @@ def main():
     configuration(given.binary, config)
     node = Node(given.binary, data, config)
     node.start()
+    chance = random.Random(given.seed)
+    before(node, chance)
     load = subprocess.Popen([given.binary, "load", "--url", f"http://127.0.0.1:{node.listen}", "--viewers", "1500", "--speed",
                              "20", "--batch", "20", "--seconds", "86400", "--json"], stdout=subprocess.PIPE)
     try:
-        disturb(node, given.kills, random.Random(given.seed))
+        disturb(node, given.kills, chance)
         load.send_signal(signal.SIGINT)
         acknowledged = json.loads(load.communicate()[0].splitlines()[-1])["acknowledged"]
         settled(data)

@@ -37,6 +37,7 @@ impl LakePlace {
         let at = |name| self.root.join(name);
         processor::Lake {
             rollups: at("rollups"),
+            days: at("days"),
             partials: at("partials"),
             late_windows: at("late_windows"),
             events: at("events"),
@@ -45,7 +46,8 @@ impl LakePlace {
 
     /// All tables, to be read.
     pub fn queried(&self) -> query::Lake {
-        query::Lake { tables: query::LAKE_TABLES.map(|name| self.root.join(name)), rollups: self.root.join("rollups") }
+        let at = |name| self.root.join(name);
+        query::Lake { tables: query::LAKE_TABLES.map(at), rollups: at("rollups"), days: at("days") }
     }
 
     /// Path or URL, for people.

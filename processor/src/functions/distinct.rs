@@ -33,7 +33,7 @@ fn failed(error: datasketches::error::Error) -> DataFusionError {
 
 /// An HLL.
 #[derive(Debug, Clone)]
-struct Hll(HllSketch);
+pub struct Hll(HllSketch);
 
 impl Sketch for Hll {
     type Value = Coupon;

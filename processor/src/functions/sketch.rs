@@ -107,7 +107,8 @@ fn counts(filter: Option<&BooleanArray>, row: usize) -> bool {
     filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row))
 }
 
-fn to_state<S: Sketch>(sketches: &[Option<S>]) -> ArrayRef {
+/// The bytes of each sketch; null where there is none.
+pub fn to_state<S: Sketch>(sketches: &[Option<S>]) -> ArrayRef {
     let mut states = BinaryBuilder::new();
     sketches.iter().for_each(|sketch| states.append_option(sketch.as_ref().map(S::to_bytes)));
     Arc::new(states.finish())

@@ -174,6 +174,7 @@ impl Merged {
         if let Outcome::Committed { .. } = self.table.commit_merged(&commit).await? {
             self.at_once = (self.at_once * 2).min(CLOSED_AT_ONCE);
             telemetry::closed(&self.name, &windows, self.allowed_lateness, clock.now());
+            telemetry::closed_to(&self.name, to_us);
             self.partials.take_out_done(due.to_us.saturating_sub(self.plan.windows.recent_us())).await?;
         }
         Ok(due.more)

@@ -90,6 +90,10 @@ impl Rollup {
         // Partials are windows when they are merged.
         if let Closed::Rows(closed) = closed {
             telemetry::closed(&self.name, &closed, self.allowed_lateness, now);
+            telemetry::closed_to(
+                &self.name,
+                after.values().map(|position| position.closed_to_us).min().unwrap_or(i64::MIN),
+            );
             self.remember(closed);
         }
     }

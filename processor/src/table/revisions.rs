@@ -7,12 +7,14 @@ use arrow_array::types::{Int32Type, TimestampMicrosecondType};
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use event::clock::Micros;
+use event::date::Date;
 use futures::TryStreamExt;
 use lake::table::{Commit, Error, Outcome, Table, Txn};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-const START: &str = "window_start";
+/// Column: when a window begins.
+pub(crate) const START: &str = "window_start";
 
 /// A window's newest revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,11 +72,22 @@ impl RollupTable {
         self.take_out(&without_rows, &mut commit).await?;
         let (app, new) = (standing::corrections(&self.base), fence.unwrap_or(0).saturating_add(1));
         commit.txns.push(Txn { app, expected: fence, new });
+        self.touch_days(newest.keys(), &mut commit, new).await?;
         let outcome = self.table.commit(&commit).await?;
         if outcome == Outcome::Superseded {
             self.table.discard(&commit.adds).await;
         }
         Ok(outcome)
+    }
+
+    /// Says which days this correction changes: what was computed of them is old.
+    async fn touch_days(&self, starts: impl Iterator<Item = &i64>, commit: &mut Commit, new: i64) -> Result<(), Error> {
+        let days: BTreeSet<i64> = starts.map(|start| Date::day(*start)).collect();
+        for number in days {
+            let app = standing::day(&self.base, number);
+            commit.txns.push(Txn { expected: self.table.txn(&app).await?, app, new });
+        }
+        Ok(())
     }
 
     /// A revision without rows can't be told from none, so a window that the SQL now filters out as a whole (a HAVING)

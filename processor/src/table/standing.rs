@@ -22,6 +22,17 @@ pub(crate) fn base(log: &str, rollup: &str) -> String {
     format!("processor/{log}/{rollup}")
 }
 
+/// The same of a rollup's table.
+pub(crate) fn base_of(table: &Table, rollup: &str) -> String {
+    base(&table.property(LOG).unwrap_or_default(), rollup)
+}
+
+/// Number of the last correction that touched a window which begins on this day (since 1970). In the table of days: the same, as
+/// it was when the day was computed.
+pub(crate) fn day(base: &str, number: i64) -> String {
+    format!("{base}/day/{number}")
+}
+
 /// W when the rollup was counted first: of windows that end at or before it there are only those that were filled in.
 pub(super) fn counted_from(base: &str) -> String {
     format!("{base}/{BEGAN}")
@@ -29,7 +40,7 @@ pub(super) fn counted_from(base: &str) -> String {
 
 /// The same of a rollup's table, µs; `None`: nothing was committed yet, or by a version that did not say.
 pub(crate) async fn counted_from_us(rollup: &str, table: &Table) -> Result<Option<i64>, Error> {
-    table.txn(&counted_from(&base(&table.property(LOG).unwrap_or_default(), rollup))).await
+    table.txn(&counted_from(&base_of(table, rollup))).await
 }
 
 pub(super) fn corrections(base: &str) -> String {
@@ -100,7 +111,7 @@ pub(super) async fn merged_to(table: &Table, base: &str, partition: u32, next: u
 
 /// W of a rollup's table, µs, and by partition P; `None`: nothing was committed yet.
 pub(crate) async fn reached(rollup: &str, table: &Table) -> Result<Option<(i64, Positions)>, Error> {
-    let base = base(&table.property(LOG).unwrap_or_default(), rollup);
+    let base = base_of(table, rollup);
     let Some(watermark_us) = table.txn(&base).await? else { return Ok(None) };
     let partitions: u32 = table.property(PARTITIONS).and_then(|count| count.parse().ok()).unwrap_or_default();
     let mut positions = Positions::new();

@@ -176,6 +176,7 @@ impl Harness {
         let at = |name: &str| Location::Local(self.dir.path().join("lake").join(name));
         Lake {
             rollups: at("rollups"),
+            days: at("days"),
             partials: at("partials"),
             late_windows: at("late_windows"),
             events: at("events"),
@@ -196,7 +197,7 @@ impl Harness {
 
     /// All rows of a rollup's table.
     pub async fn rows(&self, rollup: &str) -> Vec<RecordBatch> {
-        rows_of(self.table(rollup).await).await
+        all_rows(self.table(rollup).await).await
     }
 
     pub async fn partials(&self, rollup: &str) -> Option<Table> {
@@ -205,7 +206,7 @@ impl Harness {
 
     /// Groups of windows that wait to be merged, or did.
     pub async fn partial_rows(&self, rollup: &str) -> usize {
-        let rows = rows_of(self.partials(rollup).await).await;
+        let rows = all_rows(self.partials(rollup).await).await;
         rows.iter().map(|batch| batch.num_rows() - batch.column_by_name("groups").unwrap().null_count()).sum()
     }
 
@@ -223,7 +224,7 @@ impl Harness {
     /// Windows that are marked, µs, each with how many late events it has.
     pub async fn rows_of_marks(&self) -> Vec<(i64, i64)> {
         let mut marks = Vec::new();
-        for rows in rows_of(Table::open(&self.lake().late_windows).await.unwrap()).await {
+        for rows in all_rows(Table::open(&self.lake().late_windows).await.unwrap()).await {
             let starts = rows.column_by_name("window_start").unwrap().as_primitive::<TimestampMicrosecondType>();
             let events = rows.column_by_name("events").unwrap().as_primitive::<Int64Type>();
             marks.extend(starts.values().iter().copied().zip(events.values().iter().copied()));
@@ -237,14 +238,18 @@ impl Harness {
     }
 }
 
-async fn rows_of(table: Option<Table>) -> Vec<RecordBatch> {
+async fn all_rows(table: Option<Table>) -> Vec<RecordBatch> {
     let Some(table) = table else { return Vec::new() };
     let mut batches = Vec::new();
     for file in table.files().await.unwrap() {
-        let stream = table.read_file(&file.path, None).await.unwrap();
-        batches.extend(stream.try_collect::<Vec<RecordBatch>>().await.unwrap());
+        batches.extend(rows_of(&table, &file.path).await);
     }
     batches
+}
+
+/// Rows of a file.
+pub async fn rows_of(table: &Table, path: &str) -> Vec<RecordBatch> {
+    table.read_file(path, None).await.unwrap().try_collect().await.unwrap()
 }
 
 fn report_to(answers: &Answers) -> processor::Report {

@@ -3,6 +3,7 @@
 mod audit;
 mod backfill;
 mod closing;
+mod days;
 mod definitions;
 mod events;
 mod failures;

@@ -27,7 +27,7 @@ impl OpenWindows for NoNode {
 
 pub fn query(root: &Path) -> Query {
     let at = |name: &str| Location::Local(root.join(name));
-    let lake = Lake { tables: LAKE_TABLES.map(at), rollups: at("rollups") };
+    let lake = Lake { tables: LAKE_TABLES.map(at), rollups: at("rollups"), days: at("days") };
     Query::new(lake, vec![Definition { name: "kept".to_owned(), ..Definition::defaults().remove(0) }], Arc::new(NoNode))
         .unwrap()
 }

@@ -2,6 +2,8 @@
 use super::lake_tables::{HOUR_US, number, query, refused, times, write};
 use arrow_array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
 use datafusion::physical_plan::displayable;
+use lake::location::Location;
+use lake::table::{Commit, Table, Txn};
 use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -60,6 +62,52 @@ async fn windows_are_put_together_to_hours_and_days_by_their_aggregates() {
     assert_eq!(number(&query, "select plays from days.plays order by window_start limit 1").await, 19);
     assert_eq!(number(&query, "select cast(least as bigint) from days.plays order by window_start limit 1").await, 3);
     assert_eq!(number(&query, "select plays from days.plays order by window_start desc limit 1").await, 1);
+}
+
+#[tokio::test]
+async fn days_that_are_kept_are_taken_so_while_no_window_of_them_was_corrected_since() {
+    let temp = TempDir::new().unwrap();
+    let rows = [(0, 1, "tv", 10), (24 * HOUR_US, 1, "tv", 5), (48 * HOUR_US, 1, "tv", 3)];
+    write_rollup(temp.path(), PLAYS, (MINUTE_US, MINUTE_US), &rows).await;
+    let rollup = Location::Local(temp.path().join("rollups/plays"));
+    set(&rollup, &[("processor//plays", 50 * HOUR_US)]).await;
+    let query = query(temp.path());
+    let days = "select cast(sum(plays * pow(100, date_part('epoch', window_start) / 86400)) as bigint) from days.plays";
+    assert_eq!(number(&query, days).await, 3_05_10);
+
+    // Other numbers than the windows', so that it shows which are taken.
+    let id = Table::open(&rollup).await.unwrap().unwrap().id();
+    for (date, start, plays) in [("1970-01-01", 0, 90), ("1970-01-02", 24 * HOUR_US, 80)] {
+        let rows = RecordBatch::try_from_iter([
+            ("window_start", times([start])),
+            ("window_end", times([start + 24 * HOUR_US])),
+            ("closed_at", times([start + 24 * HOUR_US])),
+            ("device_type", Arc::new(StringArray::from_iter_values(["tv"])) as ArrayRef),
+            ("plays", Arc::new(Int64Array::from_iter_values([plays]))),
+            ("least", Arc::new(Float64Array::from_iter_values([1.0]))),
+        ]);
+        let properties = [("playhead.days.of", id.clone())];
+        write(&temp.path().join("days/plays"), &properties, Some(("window_date", date)), &rows.unwrap()).await;
+    }
+    assert_eq!(number(&query, days).await, 3_05_10, "they are not said to be of these windows");
+    let kept = Location::Local(temp.path().join("days/plays"));
+    set(&kept, &[("processor//plays/day/0", 0), ("processor//plays/day/1", 0)]).await;
+    assert_eq!(number(&query, days).await, 3_80_90);
+    assert_eq!(number(&query, "select plays from days.plays where window_start = '1970-01-02T00:00:00Z'").await, 80);
+    set(&rollup, &[("processor//plays/day/0", 7)]).await;
+    assert_eq!(number(&query, days).await, 3_80_10, "a window of the first was corrected");
+    set(&kept, &[("processor//plays/day/0", 7)]).await;
+    assert_eq!(number(&query, days).await, 3_80_90);
+}
+
+/// Sets `txn`s.
+async fn set(at: &Location, values: &[(&str, i64)]) {
+    let mut table = Table::open(at).await.unwrap().unwrap();
+    let mut txns = Vec::new();
+    for (app, new) in values {
+        txns.push(Txn { app: (*app).to_owned(), expected: table.txn(app).await.unwrap(), new: *new });
+    }
+    table.commit(&Commit { txns, ..Commit::default() }).await.unwrap();
 }
 
 #[tokio::test]
