@@ -308,6 +308,41 @@ mod tests {
         assert_eq!(one.read().await.unwrap(), Marks::new());
     }
 
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn of_many_who_mark_and_clear_at_the_same_time_nobody_loses_a_mark() {
+        let dir = tempfile::tempdir().unwrap();
+        let (at, log) = (Location::Local(dir.path().to_owned()), log::memory::Log::new("events", 2, Arc::new(Noon)));
+        let mut writers = Vec::new();
+        for writer in 0..6_u64 {
+            let mut late = LateWindows::open(&at, log.as_ref()).await.unwrap();
+            writers.push(tokio::spawn(async move {
+                for round in 1..=8 {
+                    let own = format!("of-{writer}");
+                    let of_window = |name: &str| {
+                        let mark = mark(&[(0, round)], 1).into_values().next().unwrap();
+                        Marks::from([((name.to_owned(), round as i64), mark)])
+                    };
+                    late.mark(&of_window(&own)).await.unwrap();
+                    late.mark(&of_window("of-all")).await.unwrap();
+                    if round % 2 == 0 {
+                        let covered = Covered { positions: Positions::from([(0, round)]), rewrites: None };
+                        late.clear(&own, &BTreeMap::from([(round as i64, covered)])).await.unwrap();
+                    }
+                }
+            }));
+        }
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        let marks = LateWindows::open(&at, log.as_ref()).await.unwrap().read().await.unwrap();
+        let own = (0..6).flat_map(|writer| [1, 3, 5, 7].map(|round| (format!("of-{writer}"), round)));
+        let wanted: Vec<_> = (1..=8).map(|round| ("of-all".to_owned(), round)).collect();
+        let mut wanted: Vec<_> = own.chain(wanted).collect();
+        wanted.sort();
+        assert_eq!(marks.keys().cloned().collect::<Vec<_>>(), wanted);
+        assert!(marks.values().all(|mark| mark.events == 1), "the same events are marked once");
+    }
+
     fn covered(pairs: &[(u32, u64)], rewrites: Option<i64>) -> BTreeMap<i64, Covered> {
         BTreeMap::from([(0, Covered { positions: pairs.iter().copied().collect(), rewrites })])
     }

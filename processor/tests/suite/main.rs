@@ -10,6 +10,7 @@ mod failures;
 mod folding;
 mod group;
 mod harness;
+mod large;
 mod late;
 mod live;
 mod refusals;
