@@ -135,8 +135,10 @@ impl AggregateUDFImpl for ApproxDistinct {
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        if self.takes == Takes::States {
-            return coerce_state(self.name(), arg_types);
+        match arg_types {
+            [_] if self.takes == Takes::States => return coerce_state(self.name(), arg_types),
+            _ if self.takes == Takes::States => return plan_err!("{} takes one argument, a state", self.name()),
+            _ => {}
         }
         match arg_types {
             [DataType::Dictionary(_, value)] => Ok(vec![value.as_ref().clone()]),

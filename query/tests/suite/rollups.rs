@@ -62,6 +62,12 @@ async fn windows_are_put_together_to_hours_and_days_by_their_aggregates() {
     assert_eq!(number(&query, "select plays from days.plays order by window_start limit 1").await, 19);
     assert_eq!(number(&query, "select cast(least as bigint) from days.plays order by window_start limit 1").await, 3);
     assert_eq!(number(&query, "select plays from days.plays order by window_start desc limit 1").await, 1);
+    let first =
+        "select count(*) from (select device_type from days.plays where window_start = '1970-01-01T00:00:00Z' limit 1)";
+    assert_eq!(number(&query, first).await, 1);
+    let rows = "select window_start from days.plays where window_start = '1970-01-01' limit 1";
+    let rows = query.plan(rows).await.unwrap().collect().await.unwrap();
+    assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
 }
 
 #[tokio::test]

@@ -68,13 +68,14 @@ fn tls_sasl_and_timeouts_pass_through_to_those_they_concern() {
 #[test]
 fn what_can_not_be_is_said_before_a_broker_is_asked() {
     type Change = fn(&mut Options);
-    let changes: [(Change, &str); 7] = [
+    let changes: [(Change, &str); 8] = [
         (|options| options.brokers.clear(), "kafka.brokers"),
         (|options| options.brokers = vec!["a:1,b:2".into()], "kafka.brokers"),
         (|options| options.topic = "an event".into(), "kafka.topic"),
         (|options| options.partitions = 0, "kafka.partitions"),
         (|options| options.replication_factor = Some(0), "kafka.replication_factor"),
         (|options| options.group_id.clear(), "kafka.group_id"),
+        (|options| options.group_instance_id = "two words".into(), "kafka.group_instance_id"),
         (|options| options.delivery_timeout_ms = 0, "delivery timeout"),
     ];
     for (change, named) in changes {
