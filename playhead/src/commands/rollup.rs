@@ -5,6 +5,7 @@ use crate::clock::{SystemClock, rfc3339};
 use crate::terminal;
 use event::clock::Clock;
 use processor::backfill::{Asked, Backfill, cancel};
+use processor::days;
 use processor::rollup::{Definition, Plan, Refused};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -25,29 +26,38 @@ pub async fn run(context: &Context, action: RollupAction) -> Result<Outcome, Err
 async fn check(rollups: &[Definition], as_json: bool) -> Result<Outcome, Error> {
     let mut found = Vec::new();
     for rollup in rollups {
-        found.push((&rollup.name, Plan::new(rollup).await.err()));
+        found.push((&rollup.name, Plan::new(rollup).await.map(|plan| days::can_be_kept(&plan))));
     }
-    let ok = found.iter().all(|(_, refused)| refused.is_none());
+    let ok = found.iter().all(|(_, planned)| planned.is_ok());
     if as_json {
-        let of = |(name, refused): &(&String, Option<Refused>)| {
-            let refused = refused.as_ref();
-            json!({
-                "name": name,
-                "ok": refused.is_none(),
-                "reason": refused.map(|refused| &refused.what),
-                "instead": refused.map(|refused| &refused.instead),
-            })
+        let of = |(name, planned): &(&String, Planned)| {
+            let mut of = verdict(planned.as_ref().err());
+            of["name"] = json!(name);
+            of["days"] = json!(planned.as_ref().ok().map(|days| verdict(days.as_ref().err())));
+            of
         };
         terminal::say_json(&json!({ "ok": ok, "rollups": found.iter().map(of).collect::<Vec<_>>() }));
     } else {
-        for (name, refused) in &found {
-            match refused {
-                None => terminal::say(format_args!("{name}: right")),
-                Some(refused) => terminal::say(format_args!("{name}: {refused}")),
+        for (name, planned) in &found {
+            match planned {
+                Ok(Ok(())) => terminal::say(format_args!("{name}: right")),
+                Ok(Err(days)) => terminal::say(format_args!("{name}: right, without days: {days}")),
+                Err(refused) => terminal::say(format_args!("{name}: {refused}")),
             }
         }
     }
     Ok(if ok { Outcome::Right } else { Outcome::Wrong })
+}
+
+/// Whether a rollup can be kept, and if so, whether its days can be.
+type Planned = Result<Result<(), Refused>, Refused>;
+
+fn verdict(refused: Option<&Refused>) -> Value {
+    json!({
+        "ok": refused.is_none(),
+        "reason": refused.map(|refused| &refused.what),
+        "instead": refused.map(|refused| &refused.instead),
+    })
 }
 
 async fn explain(rollups: &[Definition], name: Option<&str>, as_json: bool) -> Result<Outcome, Error> {
@@ -143,6 +153,7 @@ fn in_json(definition: &Definition, plan: &Plan) -> Value {
         "rollup": definition,
         "reads": plan.columns().collect::<Vec<_>>(),
         "columns": columns(plan.output()),
+        "days": verdict(days::can_be_kept(plan).err().as_ref()),
         "plan": plan.shown(),
     })
 }
@@ -157,12 +168,13 @@ fn in_words(definition: &Definition, plan: &Plan) -> String {
     let columns: Vec<String> =
         plan.output().fields().iter().map(|field| format!("{} {}", field.name(), field.data_type())).collect();
     format!(
-        "{}: {windows}, open for {} after their end\n  sql      {}\n  reads    {}\n  columns  {}\n  plan\n{}",
+        "{}: {windows}, open for {} after their end\n  sql      {}\n  reads    {}\n  columns  {}\n  days     {}\n  plan\n{}",
         definition.name,
         humantime::format_duration(definition.allowed_lateness),
         definition.sql.split_whitespace().collect::<Vec<_>>().join(" "),
         plan.columns().collect::<Vec<_>>().join(", "),
         columns.join(", "),
+        days::can_be_kept(plan).err().map_or_else(|| "kept".to_owned(), |refused| format!("not kept: {refused}")),
         plan.shown().lines().map(|line| format!("    {line}\n")).collect::<String>().trim_end(),
     )
 }

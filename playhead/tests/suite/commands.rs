@@ -141,15 +141,21 @@ fn memory_that_was_freed_goes_back_to_the_system_after_a_second() {
 #[test]
 fn rollups_are_checked_and_explained() {
     let temp = tempfile::tempdir().unwrap();
-    let own =
-        "[[rollup]]\nname = \"plays\"\nwindow = \"5m\"\nsql = \"select count(distinct session_id) as n from events\"\n";
-    std::fs::write(temp.path().join("playhead.toml"), own).unwrap();
+    let own = |name: &str, measure: &str| {
+        format!("[[rollup]]\nname = \"{name}\"\nwindow = \"5m\"\nsql = \"select {measure} as n from events\"\n")
+    };
+    let both = own("plays", "count(distinct session_id)") + &own("startup", "avg(startup_ms)");
+    std::fs::write(temp.path().join("playhead.toml"), both).unwrap();
     let run = |arguments: &[&str]| node::output(node::program().arg("rollup").args(arguments).current_dir(temp.path()));
     let checked = run(&["check", "--json"]);
     let (code, report) = result(&checked);
     assert_eq!((code, &report["ok"]), (1, &false.into()), "{report}");
     let of = |name: &str| report["rollups"].as_array().unwrap().iter().find(|of| of["name"] == name).unwrap().clone();
-    assert_eq!(of("audience")["ok"], true);
+    assert_eq!((&of("audience")["ok"], &of("audience")["days"]["ok"]), (&true.into(), &true.into()), "{report}");
+    assert_eq!((&of("startup")["ok"], &of("startup")["days"]["ok"]), (&true.into(), &false.into()), "{report}");
+    assert!(of("startup")["days"]["instead"].as_str().unwrap().contains("divide when you read"), "{report}");
+    let words = text(&run(&["check"]).stdout);
+    assert!(words.contains("startup: right, without days: column n can't be merged"), "{words}");
     assert!(of("plays")["instead"].as_str().unwrap().contains("approx_distinct"), "{report}");
     let explained = run(&["explain", "audience"]);
     assert_eq!(explained.status.code(), Some(0));
@@ -159,7 +165,11 @@ fn rollups_are_checked_and_explained() {
     assert!(words.contains("windows of 1m") && words.contains("approx_distinct(events.session_id)"), "{words}");
     let unknown = run(&["explain", "audiences"]);
     assert_eq!(unknown.status.code(), Some(2));
-    assert!(text(&unknown.stderr).contains("audience, quality, errors, ads, plays"), "{}", text(&unknown.stderr));
+    assert!(
+        text(&unknown.stderr).contains("audience, quality, errors, ads, plays, startup"),
+        "{}",
+        text(&unknown.stderr)
+    );
     let refused = node::output(
         node::program().args(["up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).current_dir(temp.path()),
     );

@@ -19,7 +19,7 @@ pub use merging::{Length, Merging};
 pub use table::kept;
 
 use crate::limits::{DAY_ROWS_AT_ONCE, DAYS_AT_ONCE};
-use crate::rollup::{Definition, Plan};
+use crate::rollup::{Definition, Plan, Refused};
 use crate::table::{base_of, day};
 use crate::{Error, telemetry};
 use async_trait::async_trait;
@@ -32,6 +32,20 @@ use lake::table::{ActiveFile, Commit, DataFile, Error as LakeError, Layout, Outc
 use lake::upkeep::Job;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Whether days of a rollup can be kept as rows.
+///
+/// # Errors
+/// Its windows can't be put together, or a column of its own is named as one of the days; and what to select instead.
+pub fn can_be_kept(plan: &Plan) -> Result<(), Refused> {
+    match Merging::new(plan, Length::Day)?.columns().iter().any(|column| column == table::DATE) {
+        true => Err(Refused::new(
+            format!("a column of it is named {}, as one of the days is", table::DATE),
+            "give it another name",
+        )),
+        false => Ok(()),
+    }
+}
 
 /// Keeps the days of one rollup.
 #[derive(Debug)]
@@ -51,16 +65,12 @@ impl Days {
     /// named as one of the days.
     pub(crate) fn new(definition: &Definition, plan: &Arc<Plan>, rollup: Location, at: Location) -> Option<Days> {
         let name = definition.name.clone();
-        let reason = match Merging::new(plan, Length::Day) {
-            Ok(merging) if merging.columns().iter().all(|column| column != table::DATE) => {
-                let (plan, settling) = (plan.clone(), Settling::default());
-                return Some(Days { name, plan, rollup, at, table: None, settling, failed_ms: i64::MIN / 2 });
-            }
-            Ok(_) => format!("a column of it is named {}", table::DATE),
-            Err(refused) => refused.to_string(),
-        };
-        tracing::info!(rollup = name, reason, "days of this rollup are not kept");
-        None
+        if let Err(reason) = can_be_kept(plan) {
+            tracing::info!(rollup = name, %reason, "days of this rollup are not kept");
+            return None;
+        }
+        let (plan, settling) = (plan.clone(), Settling::default());
+        Some(Days { name, plan, rollup, at, table: None, settling, failed_ms: i64::MIN / 2 })
     }
 
     async fn step(&mut self, rollup: &Table, now_ms: i64) -> Result<bool, Error> {
