@@ -61,8 +61,7 @@ pub(crate) struct Days {
 }
 
 impl Days {
-    /// Of the rollup whose table is at `rollup`; `None`: its windows can't be put together, or a column of its own is
-    /// named as one of the days.
+    /// Of the rollup whose table is at `rollup`; `None`: its days can't be kept ([`can_be_kept`]), and the log says why.
     pub(crate) fn new(definition: &Definition, plan: &Arc<Plan>, rollup: Location, at: Location) -> Option<Days> {
         let name = definition.name.clone();
         if let Err(reason) = can_be_kept(plan) {
