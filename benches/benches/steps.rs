@@ -134,7 +134,7 @@ fn folding(criterion: &mut Criterion) {
         let batch = codec::decode(&record, place, BOUNDS).batch;
         let copies = verdicts(&batch, 0, window).unwrap().iter().filter(|verdict| **verdict == Verdict::Copy).count();
         assert_eq!(copies, 0, "ids of a record are distinct");
-        Events::new(batch).unwrap()
+        Events::new(vec![batch]).unwrap()
     };
     let mut group = criterion.benchmark_group("record to rollups");
     group.throughput(Throughput::Elements(RECORD_EVENTS.into()));
@@ -173,7 +173,7 @@ fn evaluated(plan: &Plan, events: impl Iterator<Item = (usize, i64)>) -> Evaluat
     };
     let record = codec::encode(&batch_of(&events.map(body).collect::<Vec<_>>())).unwrap();
     let place = Place { topic: "events", partition: 0, offset: 0, timestamp: START_MS };
-    plan.evaluate(&Events::new(codec::decode(&record, place, BOUNDS).batch).unwrap()).unwrap()
+    plan.evaluate(&Events::new(vec![codec::decode(&record, place, BOUNDS).batch]).unwrap()).unwrap()
 }
 
 fn plan_of(window: Duration) -> Arc<Plan> {

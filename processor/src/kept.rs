@@ -1,17 +1,18 @@
 //! One rollup while it is kept: its open windows, what of the log it has counted, and what a restart must read again.
 //!
 //! ```text
-//!  record ─▶ below its S? ─yes─▶ nothing of it is open
-//!              └─no─▶ evaluate ─▶ for each window: counted already | late | open ─▶ fold
-//!                                                                           └─▶ the first record of the window: S
+//!  records ─▶ below its S? ─yes─▶ nothing of them is open
+//!               └─no─▶ evaluate ─▶ for each window: counted already | late | open ─▶ fold
+//!                                                                            └─▶ the first records of the window: S
 //! ```
 //! No I/O, and no clock of its own.
 use crate::fold::{Bounds, Fold, Partial, WindowRows};
 use crate::recovery::{Committed, Event};
 use crate::rollup::{Events, Plan};
 use crate::watermark::{Moment, Watermark};
-use datafusion::common::Result;
+use datafusion::common::{Result, internal_err};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,26 +35,45 @@ pub(crate) struct Position {
 /// What a table says of partitions.
 pub(crate) type Standing = BTreeMap<u32, Position>;
 
-/// Where a record stands.
-#[derive(Debug, Clone, Copy)]
+/// Where records stand that follow each other in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) partition: u32,
+    /// Of the first.
     pub(crate) offset: u64,
-    /// D as it was before the record.
+    /// D as it was before the first.
     pub(crate) dedup: u64,
+    /// The offset after the last.
+    pub(crate) next: u64,
+    /// D as it is after the last.
+    pub(crate) next_dedup: u64,
+    /// Of the last.
     pub(crate) fingerprint: i64,
 }
 
-/// The times of a record's events, µs.
-#[derive(Debug, Clone, Copy)]
+/// The times of events, µs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Times {
     /// The largest `min(event_time, received_at)`.
     pub(crate) latest: i64,
     /// The largest `received_at`.
     pub(crate) received: i64,
+    /// The smallest `received_at`.
+    pub(crate) received_first: i64,
 }
 
-/// What came of a record.
+impl Times {
+    /// Those of both.
+    pub(crate) fn with(self, others: Times) -> Times {
+        Times {
+            latest: self.latest.max(others.latest),
+            received: self.received.max(others.received),
+            received_first: self.received_first.min(others.received_first),
+        }
+    }
+}
+
+/// What came of records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counted {
     /// Events, for each window that had been closed before they came.
@@ -80,6 +100,16 @@ struct Read {
 struct First {
     offset: u64,
     dedup: u64,
+}
+
+/// A record among those that are taken at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Start {
+    /// How many events are before its own.
+    pub(crate) row: usize,
+    pub(crate) offset: u64,
+    /// D as it was before it.
+    pub(crate) dedup: u64,
 }
 
 /// A rollup that is kept.
@@ -129,16 +159,29 @@ impl Kept {
         self.partitions.insert(partition, Read { committed, next: safe, dedup, fingerprint });
     }
 
-    /// Takes a record's events: all that are no copies. Records come in order; those below S are passed over.
-    pub(crate) fn record(
+    /// The first offset above this one from which on records are something else here: S, below which they are passed over,
+    /// or P, below which they were counted. Records on both sides are not taken at once.
+    pub(crate) fn turns_at(&self, partition: u32, offset: u64) -> Option<u64> {
+        let read = self.partitions.get(&partition)?;
+        [read.next, read.committed.next].into_iter().filter(|turn| *turn > offset).min()
+    }
+
+    /// Takes the events of records that follow each other: all that are no copies. Records come in order; those below S are
+    /// passed over. `starts` has each record with an event.
+    pub(crate) fn take(
         &mut self,
         place: Place,
+        starts: &[Start],
         events: &Events,
         times: Option<Times>,
         now: Moment,
     ) -> Result<Counted> {
-        let Place { partition, offset, dedup, fingerprint } = place;
+        let Place { partition, offset, next, next_dedup, fingerprint, .. } = place;
+        if self.turns_at(partition, offset).is_some_and(|turn| turn < next) {
+            return internal_err!("partition {partition}: records {offset} to {next} are taken at once, across S or P");
+        }
         let Some(read) = self.partitions.get_mut(&partition) else { return Ok(Counted::default()) };
+        read.dedup = next_dedup;
         if offset < read.next {
             return Ok(Counted::default());
         }
@@ -162,24 +205,18 @@ impl Kept {
             }
             Event::Open => {
                 counted.new += if offset >= committed.position { rows as u64 } else { 0 };
-                first.entry(start).or_default().entry(partition).or_insert(First { offset, dedup });
+                let begins = || first_of(place, starts, events.times(), start..windows.end(start));
+                first.entry(start).or_default().entry(partition).or_insert_with(begins);
                 true
             }
         })?;
-        (read.next, read.fingerprint) = (offset + 1, fingerprint);
-        if let Some(Times { latest, received }) = times {
+        (read.next, read.fingerprint) = (next, fingerprint);
+        if let Some(Times { latest, received, .. }) = times {
             self.watermark.observe(partition, latest, received, now);
         }
         self.watermark.busy(partition);
         self.watermark.read_to(partition, read.next);
         Ok(counted)
-    }
-
-    /// D as it is after the record that was read last of a partition.
-    pub(crate) fn dedup_from(&mut self, partition: u32, dedup: u64) {
-        if let Some(read) = self.partitions.get_mut(&partition) {
-            read.dedup = dedup;
-        }
     }
 
     /// Everything of a partition was read, as its end said just now.
@@ -324,6 +361,15 @@ impl Kept {
     }
 }
 
+/// The first of these records with an event of this time (µs), whether the SQL counts it or not.
+fn first_of(place: Place, starts: &[Start], times: &[i64], window: Range<i64>) -> First {
+    let row = times.iter().position(|time| window.contains(time)).unwrap_or(0);
+    match starts.iter().rev().find(|start| start.row <= row) {
+        Some(start) => First { offset: start.offset, dedup: start.dedup },
+        None => First { offset: place.offset, dedup: place.dedup },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -349,12 +395,11 @@ mod tests {
         let slow = Position { closed_to_us: 7, next: 50, safe: 20, dedup: 10, fingerprint: 5 };
         kept.assign(0, slow);
         kept.assign(1, Position { next: 3, safe: 3, dedup: 1, fingerprint: 6, ..slow });
-        let events = Events::new(RecordBatch::new_empty(canonical())).unwrap();
+        let events = Events::new(vec![RecordBatch::new_empty(canonical())]).unwrap();
         let now = Moment { wall_us: 0, monotonic_us: 0 };
         let mut record = |partition, offset, fingerprint| {
-            let place = Place { partition, offset, dedup: 9, fingerprint };
-            kept.record(place, &events, None, now).unwrap();
-            kept.dedup_from(partition, 12);
+            let place = Place { partition, offset, dedup: 9, next: offset + 1, next_dedup: 12, fingerprint };
+            kept.take(place, &[], &events, None, now).unwrap();
             (kept.has_moved(), kept.positions(7))
         };
         let (moved, positions) = record(0, 20, 100);

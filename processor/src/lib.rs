@@ -35,6 +35,7 @@ pub mod audit;
 pub mod days;
 pub mod fold;
 pub mod functions;
+mod gathered;
 mod kept;
 mod late;
 pub use late::{backfill, rewritten};

@@ -81,8 +81,17 @@ pub const OPEN_WINDOWS_MAX: usize = 10_000;
 /// 600 bytes.
 pub const OPEN_BYTES_MAX: usize = 512 << 20;
 
-/// Records after which that memory is looked at: a record is 2,000 events at most of a kilobyte of groups each, so 32 MB.
-pub const RECORDS_A_LOOK: u32 = 16;
+/// Events after which that memory is looked at: of a kilobyte of groups each 2 MB.
+pub const EVENTS_A_LOOK: usize = GATHERED_EVENTS_MAX;
+
+/// Events of a partition that are folded at once: four rollups take some 200 us for a batch, and 0.3 us for each event.
+pub const GATHERED_EVENTS_MAX: usize = 2_048;
+
+/// Bytes of the log that are folded at once, of a partition: so many events of 128 bytes.
+pub const GATHERED_BYTES_MAX: usize = 256 << 10;
+
+/// The same of all partitions: four that are full. LZ4 unfolds to 255 times as much at most, 255 MB of nothing but zeros.
+pub const GATHERED_BYTES_IN_ALL_MAX: usize = 1 << 20;
 
 /// Windows whose groups are put together at a look: each step goes over all windows, some 100 us where 10,000 are open.
 pub const SHRUNK_A_LOOK: usize = 64;

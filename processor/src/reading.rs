@@ -25,8 +25,8 @@ pub(crate) fn sift(batch: &RecordBatch, offset: u64, window: &mut Window) -> Res
     let verdicts = verdicts(batch, offset, window)?;
     let of_kept = |(row, _): (usize, &Verdict)| (event_times[row].min(received[row]), received[row]);
     let kept = || verdicts.iter().enumerate().filter(|(_, verdict)| **verdict == Verdict::Kept).map(of_kept);
-    let latest = kept().map(|(latest, _)| latest).max();
-    let times = latest.zip(kept().map(|(_, received)| received).max());
+    let of_row = |(latest, received)| Times { latest, received, received_first: received };
+    let times = kept().map(of_row).reduce(Times::with);
     let duplicates = verdicts.iter().filter(|verdict| **verdict == Verdict::Copy).count() as u64;
     let batch = match kept().count() == batch.num_rows() {
         true => batch.clone(),
@@ -35,5 +35,5 @@ pub(crate) fn sift(batch: &RecordBatch, offset: u64, window: &mut Window) -> Res
             filter_record_batch(batch, &keep).map_err(|error| error.to_string())?
         }
     };
-    Ok(Sifted { kept: batch, duplicates, times: times.map(|(latest, received)| Times { latest, received }) })
+    Ok(Sifted { kept: batch, duplicates, times })
 }

@@ -3,21 +3,19 @@
 //! All rollups are kept from one pass over the log. While a store does not answer, nothing is read.
 use crate::days::Days;
 use crate::fold::Bounds;
-use crate::kept::Place;
+use crate::gathered::Gathered;
 use crate::late::LateWindows;
-use crate::limits::{RECORDS_A_LOOK, SHRUNK_A_LOOK, TICKS_UP_TO_BOUND};
+use crate::limits::TICKS_UP_TO_BOUND;
 use crate::live::Live;
-use crate::reading::{Sifted, sift};
-use crate::rollup::{Definition, Events, Plan};
+use crate::rollup::{Definition, Plan};
 use crate::telemetry;
 use crate::watermark::Moment;
 use crate::{Config, Error, Lake, Parts, Timing};
 use event::clock::{Clock, Micros};
-use event::codec;
 use event::decode::TimeBounds;
 use event::dedup::Window;
 use lake::upkeep::{Job, Options, Tended, tend};
-use log::{Entry, Log, Next, ReadError, Reader};
+use log::{Log, Next, ReadError, Reader};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,6 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 mod closing;
+mod folding;
 mod opening;
 mod output;
 mod resume;
@@ -47,6 +46,8 @@ struct Partition {
     /// The next offset.
     next: u64,
     window: Window,
+    /// Read, and not folded yet.
+    gathered: Option<Gathered>,
     /// It was read up to this end, and nothing has come since.
     ended_at: Option<u64>,
     /// When the last record that was read was received.
@@ -65,7 +66,7 @@ const END_MAX: Duration = Duration::from_secs(5);
 
 impl Partition {
     fn new(next: u64, dedup_rows: usize) -> Self {
-        Partition { next, window: Window::new(dedup_rows), ended_at: None, received: None }
+        Partition { next, window: Window::new(dedup_rows), gathered: None, ended_at: None, received: None }
     }
 }
 
@@ -95,7 +96,7 @@ struct Processor {
     bounds: TimeBounds,
     groups: Bounds,
     open_bytes_max: usize,
-    records_since_look: u32,
+    folded_since_look: usize,
     clock: Arc<dyn Clock>,
     began: Instant,
     timing: Timing,
@@ -314,77 +315,6 @@ impl Processor {
 
     fn now(&self) -> Moment {
         Moment { wall_us: self.clock.now(), monotonic_us: self.began.elapsed().as_micros() as i64 }
-    }
-
-    fn record(&mut self, entry: &Entry) -> Result<(), Error> {
-        let now = self.now();
-        let Some(partition) = self.partitions.get_mut(&entry.partition) else { return Ok(()) };
-        if entry.offset < partition.next {
-            return Ok(());
-        }
-        if entry.offset > partition.next && self.log.is_gapless() {
-            let (number, offset, next) = (entry.partition, entry.offset, partition.next);
-            self.offset_error(format!("partition {number}: record {offset} came where {next} was due"));
-            return Ok(());
-        }
-        let at = codec::Place {
-            topic: &self.topic,
-            partition: entry.partition,
-            offset: entry.offset,
-            timestamp: entry.timestamp,
-        };
-        let decoded = codec::decode(&entry.record, at, self.bounds);
-        let dedup = partition.window.start_offset().unwrap_or(entry.offset);
-        let Sifted { kept, duplicates, times } =
-            sift(&decoded.batch, entry.offset, &mut partition.window).map_err(Error::Broken)?;
-        (partition.next, partition.ended_at) = (entry.offset + 1, None);
-        self.offset_errors = 0;
-        let after = partition.window.start_offset().unwrap_or(partition.next);
-        telemetry::read(kept.num_rows(), duplicates);
-        partition.received = times.map(|times| times.received).or(partition.received);
-        let events = Events::new(kept)?;
-        let fingerprint = entry.record.fingerprint();
-        let place = Place { partition: entry.partition, offset: entry.offset, dedup, fingerprint };
-        for rollup in &mut self.rollups {
-            let counted = rollup.kept.record(place, &events, times, now)?;
-            rollup.kept.dedup_from(entry.partition, after);
-            rollup.has_changed = true;
-            if counted.new > 0 {
-                rollup.unshown = rollup.unshown.or(times.map(|times| times.received));
-            }
-            telemetry::counted(&rollup.name, counted);
-        }
-        self.records_since_look += 1;
-        if self.records_since_look >= RECORDS_A_LOOK {
-            self.records_since_look = 0;
-            self.bound_memory()?;
-        }
-        Ok(())
-    }
-
-    /// Puts groups together until open windows fit into the memory that they may take: some windows at a look, since each
-    /// step goes over all that is held.
-    fn bound_memory(&mut self) -> Result<(), Error> {
-        for _ in 0..SHRUNK_A_LOOK {
-            let bytes = self.rollups.iter().map(|rollup| rollup.kept.fold().bytes());
-            let mut by_size: Vec<(usize, usize)> = bytes.enumerate().map(|(index, bytes)| (bytes, index)).collect();
-            if by_size.iter().map(|(bytes, _)| bytes).sum::<usize>() <= self.open_bytes_max {
-                return Ok(());
-            }
-            by_size.sort_unstable_by(|one, other| other.cmp(one));
-            let mut shrunk = false;
-            for (_, index) in by_size {
-                shrunk = self.rollups[index].kept.shrink()?;
-                if shrunk {
-                    break;
-                }
-            }
-            // Windows of one group each are as small as they get.
-            if !shrunk {
-                return Ok(());
-            }
-        }
-        Ok(())
     }
 
     /// Whether many windows were opened since the last tick, which closes those that are complete: a thin log of short

@@ -40,7 +40,7 @@ pub(crate) async fn recompute(
         let mut batches = events.read_file(&file.path, Some(&columns)).await?;
         while let Some(batch) = batches.try_next().await? {
             if let Some(batch) = within(&batch, &ranges, below)? {
-                let evaluated = plan.evaluate(&Events::of_lake(&batch)?)?;
+                let evaluated = plan.evaluate(&Events::of_lake(batch)?)?;
                 fold.fold(&evaluated, |start, _| starts.contains(&start))?;
                 if starts.len() > 1 && fold.bytes() > CORRECTED_BYTES_MAX {
                     return Ok(None);

@@ -10,8 +10,9 @@ use log::ReadError;
 use tokio::time::{Instant, sleep};
 
 impl Processor {
-    /// Asks where the log ends, closes what is complete, and commits it.
+    /// Folds and shows what was read, asks where the log ends, closes what is complete, and commits it.
     pub(super) async fn tick(&mut self) -> Result<(), Error> {
+        self.fold_all()?;
         self.show()?;
         self.seen = Seen::default();
         if self.partitions.is_empty() {

@@ -122,7 +122,7 @@ impl Processor {
                         bounds,
                         groups,
                         open_bytes_max,
-                        records_since_look: 0,
+                        folded_since_look: 0,
                         clock,
                         began,
                         timing,

@@ -24,7 +24,7 @@ async fn folded(sql: &str, values: &[&str], rows_of_batch: usize) -> (WindowRows
     let mut failed = 0;
     for some in values.chunks(rows_of_batch) {
         let events = some.iter().map(event).collect::<Vec<_>>();
-        let evaluated = plan.evaluate(&Events::new(batch(&events)).unwrap()).unwrap();
+        let evaluated = plan.evaluate(&Events::new(vec![batch(&events)]).unwrap()).unwrap();
         failed += evaluated.failed;
         fold.fold(&evaluated, |_, _| true).unwrap();
     }

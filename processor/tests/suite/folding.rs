@@ -134,7 +134,7 @@ async fn assert_equal(sql: &str, slide_s: u64, all: &[Value], rows_of_batch: usi
     let whole = batch(all);
     let (plan, mut fold) = fold_of(sql, slide_s, MANY).await;
     for (number, some) in all.chunks(rows_of_batch).enumerate() {
-        fold.fold(&plan.evaluate(&Events::new(batch(some)).unwrap()).unwrap(), |_, _| true).unwrap();
+        fold.fold(&plan.evaluate(&Events::new(vec![batch(some)]).unwrap()).unwrap(), |_, _| true).unwrap();
         // Who looks changes nothing.
         if number % 3 == 0 {
             fold.look().unwrap();
@@ -162,7 +162,7 @@ fn merged(plan: &Arc<Plan>, all: &[Value], rows_of_batch: usize) -> Vec<Vec<Stri
     let mut parts: Vec<Fold> = (0..3).map(|_| Fold::new(plan.clone(), MANY)).collect();
     for (number, some) in all.chunks(rows_of_batch).enumerate() {
         let part = &mut parts[number % 3];
-        part.fold(&plan.evaluate(&Events::new(batch(some)).unwrap()).unwrap(), |_, _| true).unwrap();
+        part.fold(&plan.evaluate(&Events::new(vec![batch(some)]).unwrap()).unwrap(), |_, _| true).unwrap();
         // Who looks changes nothing.
         if number % 5 == 0 {
             part.look_at_partials().unwrap();
@@ -218,7 +218,7 @@ async fn a_window_that_hops_has_every_event_as_often_as_it_should() {
 #[tokio::test]
 async fn windows_close_at_the_watermark_and_no_sooner() {
     let (plan, mut fold) = fold_of("select count(*) as n from events", 60, MANY).await;
-    fold.fold(&plan.evaluate(&Events::new(batch(&events(4, 500, 3))).unwrap()).unwrap(), |_, _| true).unwrap();
+    fold.fold(&plan.evaluate(&Events::new(vec![batch(&events(4, 500, 3))]).unwrap()).unwrap(), |_, _| true).unwrap();
     let starts: Vec<i64> = fold.look().unwrap().iter().map(|window| window.start_us).collect();
     assert_eq!(fold.close(starts[0] + WINDOW_US - 1).unwrap().len(), 0);
     let closed = fold.close(starts[1] + WINDOW_US).unwrap();
@@ -229,7 +229,7 @@ async fn windows_close_at_the_watermark_and_no_sooner() {
 #[tokio::test]
 async fn only_windows_that_are_open_take_events() {
     let (plan, mut fold) = fold_of("select count(*) as n from events", 60, MANY).await;
-    let rows = plan.evaluate(&Events::new(batch(&events(5, 500, 3))).unwrap()).unwrap();
+    let rows = plan.evaluate(&Events::new(vec![batch(&events(5, 500, 3))]).unwrap()).unwrap();
     let mut asked = Vec::new();
     fold.fold(&rows, |start, _| {
         asked.push(start);
@@ -247,7 +247,7 @@ async fn of_too_many_groups_the_smallest_are_put_together_and_nothing_is_lost() 
     let mut all = events(6, 2_000, 1);
     all.iter_mut().step_by(4).for_each(|event| event["session_id"] = json!("large"));
     for some in all.chunks(50) {
-        fold.fold(&plan.evaluate(&Events::new(batch(some)).unwrap()).unwrap(), |_, _| true).unwrap();
+        fold.fold(&plan.evaluate(&Events::new(vec![batch(some)]).unwrap()).unwrap(), |_, _| true).unwrap();
         assert!(fold.held() <= 40 + 50, "{} groups are held", fold.held());
     }
     let windows = fold.close(i64::MAX).unwrap();
@@ -282,7 +282,7 @@ async fn keys_that_are_chosen_so_that_their_hashes_collide_are_counted_as_any_ot
     for rows_of_batch in [1, 3, 5, 30] {
         let (plan, mut fold) = fold_of(sql, 60, MANY).await;
         for some in all.chunks(rows_of_batch) {
-            fold.fold(&plan.evaluate(&Events::new(batch(some)).unwrap()).unwrap(), |_, _| true).unwrap();
+            fold.fold(&plan.evaluate(&Events::new(vec![batch(some)]).unwrap()).unwrap(), |_, _| true).unwrap();
             fold.look().unwrap();
         }
         let closed = fold.close(i64::MAX).unwrap();
@@ -295,7 +295,7 @@ async fn of_too_many_groups_whose_keys_can_not_be_null_the_others_are_null_where
     let sql = "select session_id, received_at as t, error_code is not null as failed, count(*) as n from events \
                group by session_id, received_at, error_code is not null";
     let (plan, mut fold) = fold_of(sql, 60, Bounds { groups_max: 10, ..Bounds::default() }).await;
-    fold.fold(&plan.evaluate(&Events::new(batch(&events(7, 300, 1))).unwrap()).unwrap(), |_, _| true).unwrap();
+    fold.fold(&plan.evaluate(&Events::new(vec![batch(&events(7, 300, 1))]).unwrap()).unwrap(), |_, _| true).unwrap();
     let rows: Vec<String> = fold.close(i64::MAX).unwrap().iter().flat_map(|window| lines(&window.rows)).collect();
     assert!(rows.iter().any(|row| row.starts_with("| (other) | | | ")), "{rows:?}");
 }
