@@ -20,6 +20,9 @@ const QUERY_LIMIT: Duration = Duration::from_secs(5);
 /// Events that a client may tell after a question that failed.
 const TOLD_MAX: u32 = 100;
 
+/// What librdkafka says of a partition without a leader.
+const LEADERLESS: [RDKafkaErrorCode; 2] = [RDKafkaErrorCode::UnknownPartition, RDKafkaErrorCode::LeaderNotAvailable];
+
 type Asking = BaseConsumer<Context>;
 
 /// Asks by a client of its own: a broker answers the requests of one connection in order, and a fetch waits there.
@@ -28,7 +31,7 @@ pub(super) struct Queries {
     options: Arc<Options>,
     name: String,
     closing: Closing,
-    /// Made when it is needed, and anew when an answer may still come that nobody waits for.
+    /// Made when it is needed, and anew when an answer may still come that nobody waits for, or when what it has in mind is old.
     client: Arc<Mutex<Option<Client<Asking>>>>,
     /// One record is read at a time.
     reading: Arc<Mutex<()>>,
@@ -129,6 +132,11 @@ impl Queries {
 
     fn unavailable(&self, partition: u32, what: &str, error: &KafkaError) -> ReadError {
         self.let_it_tell();
+        // A client that once heard of a partition without a leader, as it is while brokers come back, does not ask for its
+        // leader again before it has forgotten the topic, after minutes (librdkafka 2.12, `rd_kafka_topic_partition_list_get_leaders`).
+        if error.rdkafka_error_code().is_some_and(|code| LEADERLESS.contains(&code)) {
+            self.renew();
+        }
         let words = match error.rdkafka_error_code() {
             Some(code) if rights::is_missing(code) => rights::on_topic(&self.options, "Describe", code),
             _ => words(error),
@@ -211,3 +219,6 @@ impl CeilMs for Micros {
 fn unanswered(partition: u32, offset: u64, words: &str) -> ReadError {
     ReadError::Unavailable(format!("partition {partition}: the record at {offset} can't be read: {words}"))
 }
+
+#[cfg(test)]
+mod tests;

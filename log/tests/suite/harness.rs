@@ -5,7 +5,7 @@ use log::{Entry, Log, Next, ReadError, Reader, Record, embedded, kafka, memory};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use testbed::kafka::Broker;
 
 /// A clock that stands still until it is set.
@@ -186,14 +186,13 @@ pub async fn append(log: &Arc<dyn Log>, partition: u32, texts: &[&str]) -> Vec<u
 pub async fn reader_at(log: &Arc<dyn Log>, name: Option<&str>, partition: u32, offset: u64) -> Box<dyn Reader> {
     let mut reader = log.reader(name).await.unwrap();
     assert!(matches!(reader.next().await, Ok(Next::Assigned(_))));
-    soon(async {
-        // A broker that was just started, or frozen, may not lead its partitions yet.
-        while let Err(error) = reader.seek(partition, offset).await {
-            assert!(matches!(error, ReadError::Unavailable(_)), "{error}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    })
-    .await;
+    // A broker that was just started, or frozen, may not lead its partitions yet.
+    let until = Instant::now() + SOON;
+    while let Err(error) = soon(reader.seek(partition, offset)).await {
+        assert!(matches!(error, ReadError::Unavailable(_)), "{error}");
+        assert!(Instant::now() < until, "for three minutes: {error}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     reader
 }
 
@@ -225,7 +224,10 @@ pub async fn release(log: &Arc<dyn Log>, name: &str, partition: u32, offset: u64
     log.reader(Some(name)).await.unwrap().release(partition, offset).await.unwrap();
 }
 
-/// Fails a test that would hang; long enough for any machine.
+/// Long enough for any machine.
+const SOON: Duration = Duration::from_secs(180);
+
+/// Fails a test that would hang.
 pub async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(180), future).await.expect("nothing happened for three minutes")
+    tokio::time::timeout(SOON, future).await.expect("nothing happened for three minutes")
 }
