@@ -3,16 +3,16 @@
 //! ```text
 //!  records ─▶ below its S? ─yes─▶ nothing of them is open
 //!               └─no─▶ evaluate ─▶ for each window: counted already | late | open ─▶ fold
-//!                                                                            └─▶ the first records of the window: S
+//!                                                                            └─▶ the first record of the window: S
 //! ```
 //! No I/O, and no clock of its own.
 use crate::fold::{Bounds, Fold, Partial, WindowRows};
+use crate::gathered::{Span, Start, Times};
 use crate::recovery::{Committed, Event};
 use crate::rollup::{Events, Plan};
 use crate::watermark::{Moment, Watermark};
 use datafusion::common::{Result, internal_err};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,44 +35,6 @@ pub(crate) struct Position {
 /// What a table says of partitions.
 pub(crate) type Standing = BTreeMap<u32, Position>;
 
-/// Where records stand that follow each other in a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) partition: u32,
-    /// Of the first.
-    pub(crate) offset: u64,
-    /// D as it was before the first.
-    pub(crate) dedup: u64,
-    /// The offset after the last.
-    pub(crate) next: u64,
-    /// D as it is after the last.
-    pub(crate) next_dedup: u64,
-    /// Of the last.
-    pub(crate) fingerprint: i64,
-}
-
-/// The times of events, µs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Times {
-    /// The largest `min(event_time, received_at)`.
-    pub(crate) latest: i64,
-    /// The largest `received_at`.
-    pub(crate) received: i64,
-    /// The smallest `received_at`.
-    pub(crate) received_first: i64,
-}
-
-impl Times {
-    /// Those of both.
-    pub(crate) fn with(self, others: Times) -> Times {
-        Times {
-            latest: self.latest.max(others.latest),
-            received: self.received.max(others.received),
-            received_first: self.received_first.min(others.received_first),
-        }
-    }
-}
-
 /// What came of records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counted {
@@ -89,27 +51,10 @@ pub(crate) struct Counted {
 #[derive(Debug, Clone, Copy)]
 struct Read {
     committed: Position,
-    /// The next offset to be read, with its D and the fingerprint of the record before it.
-    next: u64,
-    dedup: u64,
+    /// The record to be read next.
+    next: Start,
+    /// Of the record before it.
     fingerprint: i64,
-}
-
-/// The first record with an event of a window, and its D.
-#[derive(Debug, Clone, Copy)]
-struct First {
-    offset: u64,
-    dedup: u64,
-}
-
-/// A record among those that are taken at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Start {
-    /// How many events are before its own.
-    pub(crate) row: usize,
-    pub(crate) offset: u64,
-    /// D as it was before it.
-    pub(crate) dedup: u64,
 }
 
 /// A rollup that is kept.
@@ -120,8 +65,8 @@ pub(crate) struct Kept {
     /// W as it was committed, µs: of its partitions the smallest.
     closed_to_us: i64,
     partitions: BTreeMap<u32, Read>,
-    /// Of each open window, by its start (µs) and by partition.
-    first: BTreeMap<i64, BTreeMap<u32, First>>,
+    /// The first record of each open window, by its start (µs) and by partition.
+    first: BTreeMap<i64, BTreeMap<u32, Start>>,
     /// How many events of closed windows are not marked yet, by window start (µs).
     late: BTreeMap<i64, u64>,
     windows_max: usize,
@@ -156,33 +101,27 @@ impl Kept {
     pub(crate) fn assign(&mut self, partition: u32, committed: Position) {
         let Position { next: position, safe, dedup, fingerprint, .. } = committed;
         self.watermark.assign(partition, safe, position);
-        self.partitions.insert(partition, Read { committed, next: safe, dedup, fingerprint });
+        self.partitions.insert(partition, Read { committed, next: Start { offset: safe, dedup }, fingerprint });
     }
 
     /// The first offset above this one from which on records are something else here: S, below which they are passed over,
     /// or P, below which they were counted. Records on both sides are not taken at once.
     pub(crate) fn turns_at(&self, partition: u32, offset: u64) -> Option<u64> {
         let read = self.partitions.get(&partition)?;
-        [read.next, read.committed.next].into_iter().filter(|turn| *turn > offset).min()
+        [read.next.offset, read.committed.next].into_iter().filter(|turn| *turn > offset).min()
     }
 
     /// Takes the events of records that follow each other: all that are no copies. Records come in order; those below S are
-    /// passed over. `starts` has each record with an event.
-    pub(crate) fn take(
-        &mut self,
-        place: Place,
-        starts: &[Start],
-        events: &Events,
-        times: Option<Times>,
-        now: Moment,
-    ) -> Result<Counted> {
-        let Place { partition, offset, next, next_dedup, fingerprint, .. } = place;
-        if self.turns_at(partition, offset).is_some_and(|turn| turn < next) {
+    /// passed over.
+    pub(crate) fn take(&mut self, span: &Span, events: &Events, now: Moment) -> Result<Counted> {
+        let Span { partition, first: Start { offset, .. }, next, fingerprint, times, .. } = *span;
+        if self.turns_at(partition, offset).is_some_and(|turn| turn < next.offset) {
+            let next = next.offset;
             return internal_err!("partition {partition}: records {offset} to {next} are taken at once, across S or P");
         }
         let Some(read) = self.partitions.get_mut(&partition) else { return Ok(Counted::default()) };
-        read.dedup = next_dedup;
-        if offset < read.next {
+        read.next.dedup = next.dedup;
+        if offset < read.next.offset {
             return Ok(Counted::default());
         }
         let committed = Committed { watermark_us: read.committed.closed_to_us, position: read.committed.next };
@@ -205,7 +144,7 @@ impl Kept {
             }
             Event::Open => {
                 counted.new += if offset >= committed.position { rows as u64 } else { 0 };
-                let begins = || first_of(place, starts, events.times(), start..windows.end(start));
+                let begins = || span.first_of(events.times(), start..windows.end(start));
                 first.entry(start).or_default().entry(partition).or_insert_with(begins);
                 true
             }
@@ -215,7 +154,7 @@ impl Kept {
             self.watermark.observe(partition, latest, received, now);
         }
         self.watermark.busy(partition);
-        self.watermark.read_to(partition, read.next);
+        self.watermark.read_to(partition, next.offset);
         Ok(counted)
     }
 
@@ -271,21 +210,21 @@ impl Kept {
 
     /// Whether there is anything to commit.
     pub(crate) fn has_moved(&self) -> bool {
-        self.partitions.values().any(|read| read.next > read.committed.next)
+        self.partitions.values().any(|read| read.next.offset > read.committed.next)
     }
 
     /// What to commit with this watermark (µs), by partition. P never goes back, nor does W; S does not pass what was not
     /// read again yet, which may be of windows that are open.
     pub(crate) fn positions(&self, watermark_us: i64) -> Standing {
         let position = |(partition, read): (&u32, &Read)| {
-            let next = First { offset: read.next, dedup: read.dedup };
             let held = self.first.values().filter_map(|first| first.get(partition)).copied();
-            let First { offset: safe, dedup } = held.fold(next, |least, first| match first.offset < least.offset {
-                true => first,
-                false => least,
-            });
-            let (next, fingerprint) = match read.next > read.committed.next {
-                true => (read.next, read.fingerprint),
+            let Start { offset: safe, dedup } =
+                held.fold(read.next, |least, first| match first.offset < least.offset {
+                    true => first,
+                    false => least,
+                });
+            let (next, fingerprint) = match read.next.offset > read.committed.next {
+                true => (read.next.offset, read.fingerprint),
                 false => (read.committed.next, read.committed.fingerprint),
             };
             let closed_to_us = read.committed.closed_to_us.max(watermark_us);
@@ -316,7 +255,7 @@ impl Kept {
 
     /// The partitions of which everything is here that was before they were assigned, each with W as it was committed, µs.
     pub(crate) fn read_again(&self) -> BTreeMap<u32, i64> {
-        let whole = self.partitions.iter().filter(|(_, read)| read.next >= read.committed.next);
+        let whole = self.partitions.iter().filter(|(_, read)| read.next.offset >= read.committed.next);
         whole.map(|(partition, read)| (*partition, read.committed.closed_to_us)).collect()
     }
 
@@ -361,15 +300,6 @@ impl Kept {
     }
 }
 
-/// The first of these records with an event of this time (µs), whether the SQL counts it or not.
-fn first_of(place: Place, starts: &[Start], times: &[i64], window: Range<i64>) -> First {
-    let row = times.iter().position(|time| window.contains(time)).unwrap_or(0);
-    match starts.iter().rev().find(|start| start.row <= row) {
-        Some(start) => First { offset: start.offset, dedup: start.dedup },
-        None => First { offset: place.offset, dedup: place.dedup },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -398,8 +328,9 @@ mod tests {
         let events = Events::new(vec![RecordBatch::new_empty(canonical())]).unwrap();
         let now = Moment { wall_us: 0, monotonic_us: 0 };
         let mut record = |partition, offset, fingerprint| {
-            let place = Place { partition, offset, dedup: 9, next: offset + 1, next_dedup: 12, fingerprint };
-            kept.take(place, &[], &events, None, now).unwrap();
+            let (first, next) = (Start { offset, dedup: 9 }, Start { offset: offset + 1, dedup: 12 });
+            let span = Span { partition, first, next, fingerprint, starts: Vec::new(), times: None };
+            kept.take(&span, &events, now).unwrap();
             (kept.has_moved(), kept.positions(7))
         };
         let (moved, positions) = record(0, 20, 100);

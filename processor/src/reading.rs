@@ -1,7 +1,7 @@
 //! From a decoded record to the events that count: all that are no copies. Pure.
 //!
 //! The sink keeps the same ones, by the same rule ([`event::dedup::verdicts`]).
-use crate::kept::Times;
+use crate::gathered::Times;
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use event::codec;

@@ -2,8 +2,7 @@
 //! what is open is bounded.
 use super::Processor;
 use crate::Error;
-use crate::gathered::{Gathered, Record};
-use crate::kept::Place;
+use crate::gathered::{Gathered, Record, Start};
 use crate::limits::{EVENTS_A_LOOK, GATHERED_BYTES_IN_ALL_MAX, SHRUNK_A_LOOK};
 use crate::reading::{Sifted, sift};
 use crate::rollup::Events;
@@ -33,39 +32,38 @@ impl Processor {
 
     /// Its events that are no copies.
     fn read(&mut self, entry: &Entry) -> Result<Record, Error> {
-        let (number, offset) = (entry.partition, entry.offset);
+        let Entry { partition: number, offset, .. } = *entry;
         let at = codec::Place { topic: &self.topic, partition: number, offset, timestamp: entry.timestamp };
         let decoded = codec::decode(&entry.record, at, self.bounds);
         let Some(partition) = self.partitions.get_mut(&number) else {
             return Err(Error::Broken(format!("partition {number} is read, and not assigned")));
         };
-        let dedup = partition.window.start_offset().unwrap_or(offset);
+        let start = Start { offset, dedup: partition.window.start_offset().unwrap_or(offset) };
         let Sifted { kept, duplicates, times } =
             sift(&decoded.batch, offset, &mut partition.window).map_err(Error::Broken)?;
         let next = offset + 1;
         (partition.next, partition.ended_at) = (next, None);
         partition.received = times.map(|times| times.received).or(partition.received);
         telemetry::read(kept.num_rows(), duplicates);
-        let next_dedup = partition.window.start_offset().unwrap_or(next);
-        let fingerprint = entry.record.fingerprint();
-        let place = Place { partition: number, offset, dedup, next, next_dedup, fingerprint };
-        Ok(Record { place, kept, times, bytes: entry.record.bytes() })
+        let next = Start { offset: next, dedup: partition.window.start_offset().unwrap_or(next) };
+        let (fingerprint, bytes) = (entry.record.fingerprint(), entry.record.bytes());
+        Ok(Record { partition: number, start, next, fingerprint, kept, times, bytes })
     }
 
     /// Holds it with those before it, and folds them when they are enough.
     fn gather(&mut self, record: Record) -> Result<(), Error> {
-        let Place { partition: number, offset, .. } = record.place;
-        let turns = self.rollups.iter().filter_map(|rollup| rollup.kept.turns_at(number, offset));
-        let turn = turns.min();
+        let (number, offset) = (record.partition, record.start.offset);
         let Some(partition) = self.partitions.get_mut(&number) else { return Ok(()) };
-        let gathered = match partition.gathered.take() {
-            Some(mut gathered) => {
+        let is_full = match &mut partition.gathered {
+            Some(gathered) => {
                 gathered.add(record);
-                gathered
+                gathered.is_full()
             }
-            None => Gathered::new(record, turn),
+            none => {
+                let turns = self.rollups.iter().filter_map(|rollup| rollup.kept.turns_at(number, offset));
+                none.insert(Gathered::new(record, turns.min())).is_full()
+            }
         };
-        let is_full = partition.gathered.insert(gathered).is_full();
         if is_full {
             self.fold(number)?;
         }
@@ -87,14 +85,14 @@ impl Processor {
         let now = self.now();
         let gathered = self.partitions.get_mut(&partition).and_then(|partition| partition.gathered.take());
         let Some(gathered) = gathered else { return Ok(()) };
-        self.folded_since_look += gathered.events();
-        let Gathered { place, batches, starts, times, .. } = gathered;
+        let (span, batches) = gathered.into_parts();
         let events = Events::new(batches)?;
+        self.folded_since_look += events.rows();
         for rollup in &mut self.rollups {
-            let counted = rollup.kept.take(place, &starts, &events, times, now)?;
+            let counted = rollup.kept.take(&span, &events, now)?;
             rollup.has_changed = true;
             if counted.new > 0 {
-                rollup.unshown = rollup.unshown.or(times.map(|times| times.received_first));
+                rollup.unshown = rollup.unshown.or(span.times.map(|times| times.received_first));
             }
             telemetry::counted(&rollup.name, counted);
         }
